@@ -1,0 +1,57 @@
+# `make demo` and `make test` need nothing but Python >= 3.11 and make.
+# Everything is installed into .venv and nowhere else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test test-slow lint format docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       complete the bundled penguins table and draw a picture"
+	@echo "make test       lint, types and tests"
+	@echo "make test-slow  the tests marked slow, which make test leaves out"
+	@echo "make lint       ruff and mypy only"
+	@echo "make format     let ruff rewrite the files"
+	@echo "make docs       run the examples and build docs/_build/html"
+	@echo "make clean      remove all that was made here, .venv included"
+
+# Made again only when what it is made from has changed.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skimpute needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(BIN)/skimpute demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/pytest -q --durations=10
+
+test-slow: $(READY)
+	$(BIN)/pytest -q --durations=10 -m slow
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo \
+		docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst \
+		.mypy_cache .pytest_cache .ruff_cache
+	find skimpute tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
