@@ -1,0 +1,43 @@
+"""Options and fixtures that all tests share."""
+
+import os
+
+# Before anything imports matplotlib: no test may need a screen.
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        default="cpu",
+        help="device of the tests that use the `device` fixture: cpu, cuda, ...",
+    )
+    parser.addoption(
+        "--dtype",
+        default="float32",
+        choices=["float32", "float64"],
+        help="floating type of the tests that use the `dtype` fixture",
+    )
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """The torch device asked for on the command line."""
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def dtype(request):
+    """The torch floating type asked for on the command line."""
+    return getattr(torch, request.config.getoption("--dtype"))

@@ -1,0 +1,197 @@
+"""Who may import whom: the arrows between the rooms, read from the sources."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "skimpute"
+
+ROOMS = {"masks", "metrics", "pooling", "plotting", "datasets"}
+METHODS = {"vaeac", "convcnp", "cnp", "ornet", "cgml", "vamoh", "gain", "baselines"}
+AROUND = {"multiple", "selection", "saving", "cli"}
+
+# Room -> the rooms it may import. "core" and "nn" stand for all of their files.
+ARROWS = {
+    "": set(),
+    "core": set(),
+    "core.checks": set(),
+    "core.bridge": set(),
+    "core.noise": {"core.checks"},
+    "masks": {"core.checks"},
+    "metrics": {"core.checks"},
+    "pooling": {"core.checks"},
+    "plotting": {"core.checks"},
+    "core.table": {"core.checks", "core.bridge", "masks"},
+    "core.fields": {"core.checks", "core.bridge", "masks"},
+    "datasets": {"core.checks", "core.bridge", "masks"},
+    "core.training": {"core.bridge"},
+    "core.base": {"core", *ROOMS} - {"plotting"},
+    "nn": {"nn"},
+    **{method: {"core", "nn", *ROOMS} for method in METHODS},
+    "multiple": {"core", *ROOMS},
+    "selection": {"core", *ROOMS},
+    "saving": {"core", ""},
+    "cli": {"", "selection", "saving", *METHODS, *ROOMS},
+}
+
+# Room -> the other packages it may import; a room not named here may use any that
+# pyproject.toml names.
+PACKAGES = {
+    "core.checks": {"numpy", "sklearn", "torch"},
+    "core.bridge": {"numpy", "sklearn", "torch"},
+    "core.noise": {"numpy", "scipy", "torch"},
+    "masks": {"numpy", "scipy", "torch"},
+    "metrics": {"numpy", "scipy"},
+    "pooling": {"numpy", "scipy"},
+    "plotting": {"numpy", "scipy", "matplotlib"},
+    "nn": {"torch"},
+}
+CORE_DEPENDENCIES = {
+    *("joblib", "numpy", "pandas", "scipy", "sklearn", "threadpoolctl", "torch", "tqdm")
+}
+OPTIONAL = {"matplotlib", "polars"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    """`skimpute/core/base.py` is the room "core.base", all of `nn/` is "nn"."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return "nn" if parts[:1] == ("nn",) else ".".join(parts)
+
+
+def imports(tree):
+    """Yield (dotted module, imported name or None, line) of every absolute import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None, node.lineno
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                yield node.module, alias.name, node.lineno
+
+
+def imported_room(module, name):
+    """Which room of the package an import reads from."""
+    parts = module.split(".")[1:]
+    if name and (
+        (PACKAGE.joinpath(*parts, name)).is_dir()
+        or (PACKAGE.joinpath(*parts, f"{name}.py")).is_file()
+    ):
+        parts = [*parts, name]
+    return "nn" if parts[:1] == ["nn"] else ".".join(parts)
+
+
+def wrong_arrows(room, tree):
+    """Imports of other rooms that no arrow allows."""
+    allowed = ARROWS[room]
+    wrong = []
+    for module, name, line in imports(tree):
+        if module.split(".")[0] != "skimpute":
+            continue
+        other = imported_room(module, name)
+        if other == room or other in allowed:
+            continue
+        if other.startswith("core.") and "core" in allowed:
+            continue
+        wrong.append(f"line {line}: {room} may not import {other or 'skimpute'}")
+    return wrong
+
+
+def wrong_packages(room, tree):
+    """Imports of packages that the room does without."""
+    allowed = PACKAGES.get(room, CORE_DEPENDENCIES | OPTIONAL)
+    return [
+        f"line {line}: {room} may not import {module}"
+        for module, _, line in imports(tree)
+        if (top := module.split(".")[0]) not in {"skimpute", "__future__", *allowed}
+        and top not in sys.stdlib_module_names
+    ]
+
+
+@pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def source(request):
+    return request.param, ast.parse(request.param.read_text(encoding="utf-8"))
+
+
+def test_every_file_has_its_room(source):
+    path, _ = source
+    assert room_of(path) in ARROWS, "name the room in ARROWS, and what it may import"
+
+
+def test_rooms_import_only_along_the_arrows(source):
+    path, tree = source
+    assert wrong_arrows(room_of(path), tree) == []
+
+
+def test_rooms_import_only_their_packages(source):
+    path, tree = source
+    assert wrong_packages(room_of(path), tree) == []
+
+
+def test_imports_are_absolute(source):
+    _, tree = source
+    relative = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
+
+
+def test_optional_packages_are_imported_where_they_are_used(source):
+    _, tree = source
+    at_top = [
+        module for module, _, _ in imports_of_body(tree) if module.split(".")[0] in OPTIONAL
+    ]
+    assert at_top == []
+
+
+def imports_of_body(tree):
+    """Imports made when the module itself is imported: not those in functions."""
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        yield from imports(ast.Module(body=[node], type_ignores=[])) if isinstance(
+            node, (ast.Import, ast.ImportFrom)
+        ) else ()
+        todo.extend(ast.iter_child_nodes(node))
+
+
+def test_private_names_of_scikit_learn_stay_in_checks(source):
+    path, tree = source
+    private = [
+        f"line {line}: {module}.{name}"
+        for module, name, line in imports(tree)
+        if module.split(".")[0] == "sklearn"
+        and any(part.startswith("_") for part in [*module.split("."), name or ""])
+    ]
+    assert private == [] or room_of(path) == "core.checks"
+
+
+def test_there_is_no_utils():
+    assert [path for path in FILES if path.stem in {"utils", "helpers", "common"}] == []
+
+
+@pytest.mark.parametrize(
+    "room, code",
+    [
+        ("metrics", "import skimpute.vaeac"),
+        ("vaeac", "from skimpute.baselines import MICEImputer"),
+        ("core.training", "def f():\n    from skimpute.core.table import TableEncoder"),
+        ("nn", "from skimpute import masks"),
+    ],
+)
+def test_a_wrong_arrow_is_noticed(room, code):
+    assert wrong_arrows(room, ast.parse(code))
+
+
+def test_a_wrong_package_is_noticed():
+    assert wrong_packages("nn", ast.parse("import numpy as np"))
+    assert wrong_packages("cli", ast.parse("import requests"))
