@@ -1,0 +1,78 @@
+"""Sphinx configuration. Build with `make docs`."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import skimpute
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+import generate  # noqa: E402  (docs/generate.py, found through the line above)
+
+# Pages that are made, not typed; before Sphinx looks for its sources.
+generate.write_pages(DOCS / "generated")
+
+project = "skimpute"
+author = "The skimpute developers"
+copyright = f"2026, {author}"
+version = release = skimpute.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+default_role = "py:obj"
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skimpute {version}"
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_sidebars = {"install": [], "benchmarks": [], "changelog": []}
+html_show_sourcelink = False
+
+autosummary_generate = True
+numpydoc_show_class_members = False  # the page template lists them
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"/benchmarks/|__init__\.py",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skimpute",),
+    "reset_modules": ("matplotlib",),
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "download_all_examples": False,
+}
+
+# Sphinx runs the examples inside its own process; Agg has no window to show.
+warnings.filterwarnings("ignore", message=".*Agg.*cannot be shown", category=UserWarning)
+
+
+def skip_inherited(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn adds to every estimator.
+
+    Its texts refer to pages of scikit-learn's own guide, which are not here.
+    """
+    module = getattr(obj, "__module__", None) or ""
+    if module.split(".")[0] == "sklearn" or name.endswith("_request"):
+        return True
+    return skip
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_inherited)

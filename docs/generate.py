@@ -1,0 +1,171 @@
+"""Write the pages that are drawn from the package and from stored results."""
+
+import importlib
+import inspect
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+import skimpute
+
+RESULTS = Path(__file__).resolve().parents[1] / "examples" / "benchmarks" / "results"
+
+API_TOP = """\
+API
+===
+
+Everything below is public; everything else may change without notice. All
+estimators also have scikit-learn's ``get_params``, ``set_params``, ``set_output`` and
+``get_metadata_routing``.
+
+.. currentmodule:: skimpute
+"""
+
+BENCHMARKS_TOP = """\
+Benchmarks
+==========
+
+This page is made from the results stored in ``examples/benchmarks/results``; no number
+on it is typed. The scripts beside that folder write those files.
+"""
+
+
+def write_pages(folder):
+    """Write all generated pages into `folder`."""
+    folder.mkdir(exist_ok=True)
+    write_if_changed(folder / "api.rst", api_page())
+    write_if_changed(folder / "benchmarks.rst", benchmarks_page(RESULTS))
+
+
+def write_if_changed(path, text):
+    """Leave the file's date alone where nothing changed: Sphinx then skips the page."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+# --- the API page -------------------------------------------------------------------
+
+
+def api_page():
+    """The public names, grouped: classes of the package, then each public module."""
+    names = {name: getattr(skimpute, name) for name in sorted(skimpute.__all__)}
+    modules = [name for name, value in names.items() if inspect.ismodule(value)]
+    imputers = [name for name in names if name.endswith("Imputer")]
+    others = [name for name in names if name not in {*imputers, *modules}]
+    parts = [API_TOP, section("Imputers", imputers), section("Around them", others)]
+    for name in modules:
+        module = importlib.import_module(f"skimpute.{name}")
+        title = f"skimpute.{name}"
+        about = inspect.getdoc(module).splitlines()[0]
+        parts.append(section(title, public_names(module), module=title, about=about))
+    return "\n".join(part for part in parts if part)
+
+
+def public_names(module):
+    """Names of `__all__`, or else what the module itself defines without underscore."""
+    if hasattr(module, "__all__"):
+        return sorted(module.__all__)
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+        and value.__module__ == module.__name__
+    )
+
+
+def section(title, names, module="skimpute", about=""):
+    """A heading and an autosummary table; nothing where there are no names."""
+    if not names:
+        return ""
+    table = "\n".join(f"   {name}" for name in names)
+    target = f".. module:: {module}\n\n" if module != "skimpute" else ""
+    return (
+        f"{title}\n{'-' * len(title)}\n\n{target}{about}\n\n"
+        f".. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: .\n\n{table}\n"
+    )
+
+
+# --- the benchmarks page ------------------------------------------------------------
+
+
+def benchmarks_page(folder):
+    """One section per results file, one table per measure in it.
+
+    A file ``<topic>.jsonl`` holds one JSON object per line: either
+    ``{"about": "text"}`` (with an optional ``"title"``), or one finished cell with the
+    keys ``table``, ``method``, ``seed`` and ``measures`` (name -> number); a line may
+    add anything else, of which ``versions``, ``machine``, ``mechanism`` and ``rate``
+    are shown. A method whose numbers come from a paper has ``"source"``.
+    """
+    files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+    if not files:
+        return f"{BENCHMARKS_TOP}\nNo results are stored yet.\n"
+    return "\n".join([BENCHMARKS_TOP, *(topic_section(path) for path in files)])
+
+
+def topic_section(path):
+    """The section of one results file."""
+    with path.open(encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines if line.strip()]
+    about = [record for record in records if "about" in record]
+    cells = [record for record in records if "measures" in record]
+    title = next((r["title"] for r in about if "title" in r), path.stem)
+    parts = [title, "-" * len(title), ""]
+    parts += [text for record in about for text in (record["about"], "")]
+    parts += [*circumstances(cells), ""]
+    picture = path.with_suffix(".png")
+    if picture.is_file():
+        parts += [f".. image:: /{relative_to_docs(picture)}", f"   :alt: {title}", ""]
+    for measure in dict.fromkeys(name for cell in cells for name in cell["measures"]):
+        parts += [measure_table(measure, cells), ""]
+    return "\n".join(parts)
+
+
+def relative_to_docs(path):
+    """A path as Sphinx wants it: from the docs folder."""
+    return "../" + path.relative_to(RESULTS.parents[2]).as_posix()
+
+
+def circumstances(cells):
+    """What the numbers were measured with, once per distinct value."""
+    for key in ("mechanism", "rate", "machine", "versions"):
+        values = dict.fromkeys(plain(cell[key]) for cell in cells if key in cell)
+        if values:
+            yield f"- {key}: {'; '.join(values)}"
+
+
+def plain(value):
+    """A JSON value as running text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(part)}" for name, part in value.items())
+    return str(value)
+
+
+def measure_table(measure, cells):
+    """A table of one measure: a row per data set, a column per method."""
+    numbers = defaultdict(list)
+    for cell in cells:
+        if cell["measures"].get(measure) is not None:
+            numbers[cell["table"], cell["method"]].append(cell["measures"][measure])
+    tables = list(dict.fromkeys(table for table, _ in numbers))
+    methods = list(dict.fromkeys(method for _, method in numbers))
+    rows = [["table", *methods]]
+    for table in tables:
+        rows.append([table, *(summary(numbers[table, m]) for m in methods)])
+    lines = [f".. list-table:: {measure}", "   :header-rows: 1", ""]
+    for row in rows:
+        marks = ["   * -", *["     -"] * (len(row) - 1)]
+        lines += [f"{mark} {cell}".rstrip() for mark, cell in zip(marks, row)]
+    return "\n".join(lines)
+
+
+def summary(numbers):
+    """Mean and standard deviation over seeds, in three significant digits."""
+    if not numbers:
+        return ""
+    mean = f"{statistics.fmean(numbers):.3g}"
+    if len(numbers) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(numbers):.2g} ({len(numbers)})"
