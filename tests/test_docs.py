@@ -1,0 +1,71 @@
+"""The pages that docs/generate.py writes."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+import skimpute
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def api_lines(generate):
+    return [line.strip() for line in generate.api_page().splitlines()]
+
+
+@pytest.mark.parametrize("name", skimpute.__all__)
+def test_public_name_is_on_the_api_page(api_lines, name):
+    assert name in api_lines or f".. module:: skimpute.{name}" in api_lines
+
+
+@pytest.mark.parametrize("name", ["datasets", "masks", "metrics"])
+def test_public_functions_of_a_module_are_on_the_api_page(generate, api_lines, name):
+    names = generate.public_names(getattr(skimpute, name))
+    assert names
+    assert set(names) <= set(api_lines)
+
+
+def test_every_page_of_the_guide_is_in_its_index():
+    index = (DOCS / "user_guide" / "index.rst").read_text("utf-8").split()
+    pages = {path.stem for path in (DOCS / "user_guide").glob("*.rst")} - {"index"}
+    assert pages <= set(index)
+
+
+def test_every_core_dependency_has_its_reason():
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))
+    install = (DOCS / "install.rst").read_text("utf-8")
+    for requirement in project["project"]["dependencies"]:
+        assert f"* - {requirement.split('>=')[0]}\n" in install
+
+
+def test_benchmarks_page_does_without_results(generate, tmp_path):
+    assert "No results" in generate.benchmarks_page(tmp_path / "absent")
+    assert "No results" in generate.benchmarks_page(tmp_path)
+
+
+def test_benchmarks_page_shows_mean_and_spread_over_seeds(generate, tmp_path):
+    lines = [{"title": "Fourteen tables", "about": "Half of the cells hidden."}]
+    for seed, value in enumerate([0.5, 0.7]):
+        cell = {"table": "iris", "method": "mice", "seed": seed, "rate": 0.5}
+        lines.append({**cell, "measures": {"NRMSE": value}})
+    lines.append(
+        {"table": "iris", "method": "paper", "measures": {"NRMSE": 0.59, "PFC": None}}
+    )
+    text = "\n".join(json.dumps(line) for line in lines)
+    (tmp_path / "paper.jsonl").write_text(text, encoding="utf-8")
+    page = generate.benchmarks_page(tmp_path)
+    assert "Fourteen tables\n---------------" in page
+    assert "- rate: 0.5" in page
+    assert "   * - iris\n     - 0.6 ± 0.14 (2)\n     - 0.59" in page
