@@ -1,7 +1,6 @@
 """Sphinx configuration. Build with `make docs`."""
 
 import sys
-import warnings
 from pathlib import Path
 
 import skimpute
@@ -58,9 +57,6 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "download_all_examples": False,
 }
-
-# Sphinx runs the examples inside its own process; Agg has no window to show.
-warnings.filterwarnings("ignore", message=".*Agg.*cannot be shown", category=UserWarning)
 
 
 def skip_inherited(app, what, name, obj, skip, options):

@@ -157,7 +157,9 @@ def measure_table(measure, cells):
     lines = [f".. list-table:: {measure}", "   :header-rows: 1", ""]
     for row in rows:
         marks = ["   * -", *["     -"] * (len(row) - 1)]
-        lines += [f"{mark} {cell}".rstrip() for mark, cell in zip(marks, row)]
+        lines += [
+            f"{mark} {cell}".rstrip() for mark, cell in zip(marks, row, strict=True)
+        ]
     return "\n".join(lines)
 
 
