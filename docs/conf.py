@@ -43,11 +43,12 @@ html_show_sourcelink = False
 autosummary_generate = True
 numpydoc_show_class_members = False  # the page template lists them
 
+GALLERIES = ["1_first_steps", "2_going_further", "3_papers"]
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
-    "gallery_dirs": "auto_examples",
+    # One by one: examples/benchmarks runs for hours and is no part of the gallery.
+    "examples_dirs": [f"../examples/{name}" for name in GALLERIES],
+    "gallery_dirs": [f"auto_examples/{name}" for name in GALLERIES],
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"/benchmarks/|__init__\.py",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skimpute",),
     "reset_modules": ("matplotlib",),
