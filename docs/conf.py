@@ -1,7 +1,10 @@
 """Sphinx configuration. Build with `make docs`."""
 
+import re
 import sys
 from pathlib import Path
+
+from sphinx.ext.autosummary import Autosummary
 
 import skimpute
 
@@ -60,6 +63,16 @@ sphinx_gallery_conf = {
 }
 
 
+class PlainAutosummary(Autosummary):
+    """Tables of names whose one-line summaries leave out marks of references."""
+
+    def get_items(self, names):
+        return [
+            (name, signature, re.sub(r" \[[\w-]+\]_", "", summary), real_name)
+            for name, signature, summary, real_name in super().get_items(names)
+        ]
+
+
 def skip_inherited(app, what, name, obj, skip, options):
     """Leave out what scikit-learn adds to every estimator.
 
@@ -72,4 +85,5 @@ def skip_inherited(app, what, name, obj, skip, options):
 
 
 def setup(app):
+    app.add_directive("autosummary", PlainAutosummary, override=True)
     app.connect("autodoc-skip-member", skip_inherited)

@@ -19,7 +19,8 @@ ARROWS = {
     "core.checks": set(),
     "core.bridge": set(),
     "core.noise": {"core.checks"},
-    "masks": {"core.checks"},
+    "core.batch": {"core.bridge", "masks"},
+    "masks": {"core.checks", "core.bridge"},
     "metrics": {"core.checks"},
     "pooling": {"core.checks"},
     "plotting": {"core.checks"},
@@ -40,7 +41,7 @@ ARROWS = {
 # Room -> the other packages it may import; a room not named here may use any that
 # pyproject.toml names.
 PACKAGES = {
-    "core.checks": {"numpy", "sklearn", "torch"},
+    "core.checks": {"numpy", "pandas", "sklearn", "torch"},
     "core.bridge": {"numpy", "sklearn", "torch"},
     "core.noise": {"numpy", "scipy", "torch"},
     "masks": {"numpy", "scipy", "torch"},
