@@ -24,6 +24,7 @@ ARROWS = {
     "metrics": {"core.checks"},
     "pooling": {"core.checks"},
     "plotting": {"core.checks"},
+    "core.chained": {"core.checks", "core.noise"},
     "core.columns": {"core.checks"},
     "core.table": {"core.checks", "core.bridge", "core.columns", "masks"},
     "core.fields": {"core.checks", "core.bridge", "masks"},
