@@ -5,18 +5,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := $(VENV)-oldest
 
-.PHONY: help install demo test test-slow lint format docs clean
+.PHONY: help install demo test test-slow test-oldest lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       complete the bundled penguins table and draw a picture"
-	@echo "make test       lint, types and tests"
-	@echo "make test-slow  the tests marked slow, which make test leaves out"
-	@echo "make lint       ruff and mypy only"
-	@echo "make format     let ruff rewrite the files"
-	@echo "make docs       run the examples and build docs/_build/html"
-	@echo "make clean      remove all that was made here, .venv included"
+	@echo "make demo        complete the bundled penguins table and draw a picture"
+	@echo "make test        lint, types and tests"
+	@echo "make test-slow   the tests marked slow, which make test leaves out"
+	@echo "make test-oldest the tests with the oldest versions that are allowed"
+	@echo "make lint        ruff and mypy only"
+	@echo "make format      let ruff rewrite the files"
+	@echo "make docs        run the examples and build docs/_build/html"
+	@echo "make clean       remove all that was made here, .venv included"
+
 
 # Made again only when what it is made from has changed.
 $(READY): pyproject.toml constraints.txt
@@ -46,12 +49,19 @@ test: lint
 test-slow: $(READY)
 	$(BIN)/pytest -q --durations=10 -m slow
 
+# A second environment, made anew each time: this is run before a release only.
+test-oldest:
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints-oldest.txt --editable '.[test]'
+	$(OLDEST)/bin/pytest -q --ignore=tests/test_docs.py
+
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo \
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info demo \
 		docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst \
 		.mypy_cache .pytest_cache .ruff_cache
 	find skimpute tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +

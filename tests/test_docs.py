@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,6 @@ def test_every_page_of_the_guide_is_in_its_index():
 
 
 def test_every_core_dependency_has_its_reason():
-    tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))
     install = (DOCS / "install.rst").read_text("utf-8")
     for requirement in project["project"]["dependencies"]:

@@ -48,7 +48,7 @@ PACKAGES = {
     "masks": {"numpy", "scipy", "torch"},
     "metrics": {"numpy", "scipy"},
     "pooling": {"numpy", "scipy"},
-    "plotting": {"numpy", "scipy", "matplotlib"},
+    "plotting": {"numpy", "pandas", "scipy", "matplotlib"},
     "nn": {"torch"},
 }
 CORE_DEPENDENCIES = {

@@ -3,6 +3,8 @@
 import importlib.metadata
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,18 @@ def test_import_stays_within_its_allowance():
     run = [sys.executable, "-c", code]
     seconds = min(float(subprocess.check_output(run)) for _ in range(3))
     assert seconds < 0.3
+
+
+def test_oldest_constraints_are_the_lower_bounds():
+    root = Path(__file__).resolve().parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    oldest = (root / "constraints-oldest.txt").read_text("utf-8").splitlines()
+    pins = dict(line.split("==") for line in oldest if "==" in line)
+    for requirement in project["dependencies"]:
+        name, bound = requirement.split(">=")
+        assert same_version(pins[name], bound)
+
+
+def same_version(pin, bound):
+    """2.0.0 and 2.0 are the same."""
+    return pin.removesuffix(".0") == bound.removesuffix(".0")
