@@ -1,0 +1,1 @@
+"""The machine every estimator stands on; nothing here is public."""

@@ -1,0 +1,93 @@
+"""What travels from the data to a module: a batch, and the sources that make it."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+
+@dataclass
+class Batch:
+    """Rows of a table, or points of fields, with the sets they are in.
+
+    A table row fills ``values`` and the masks over it, a field the context and target
+    points ``xc, yc, xt, yt`` with their masks; what a source does not have is None.
+
+    Attributes
+    ----------
+    values : Tensor of shape (n_rows, n_features)
+        Standardised numbers and category codes, zero where not observed.
+    observed, context, target : Tensor of shape (n_rows, n_features), bool
+        Known in the data; shown to the model; to be predicted.
+    xc, yc, xt, yt : Tensor of shape (n_rows, n_points, n_dims)
+        Coordinates and values of context and target points.
+    yc_observed, yt_observed : Tensor of the shape of yc, yt, bool
+        Which of these values are known; padding is not.
+    rows, group : Tensor of shape (n_rows,), int64
+        Number of each row in its source; the function it belongs to.
+    """
+
+    values: torch.Tensor | None = None
+    observed: torch.Tensor | None = None
+    context: torch.Tensor | None = None
+    target: torch.Tensor | None = None
+    xc: torch.Tensor | None = None
+    yc: torch.Tensor | None = None
+    yc_observed: torch.Tensor | None = None
+    xt: torch.Tensor | None = None
+    yt: torch.Tensor | None = None
+    yt_observed: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
+    group: torch.Tensor | None = None
+
+    def _map(self, function):
+        made = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(
+            self, **{k: None if v is None else function(v) for k, v in made.items()}
+        )
+
+    def to(self, device):
+        """Copy with every tensor on ``device``."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def __getitem__(self, index):
+        """Part of the rows."""
+        return self._map(lambda tensor: tensor[index])
+
+    def __len__(self):
+        """Count the rows."""
+        return len(self.values if self.values is not None else self.xt)
+
+
+class TableSource:
+    """A standardised table, resident on the device, that draws its own masks.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n_rows, n_features)
+        Standardised numbers and category codes, NaN where there is a gap.
+    mask : MaskGenerator
+        Draws the context of every row.
+    """
+
+    def __init__(self, values, mask):
+        self.observed = ~torch.isnan(values)
+        self.values = torch.where(self.observed, values, 0.0)
+        self.mask = mask.fit(self.observed)
+        self.device = values.device
+
+    @property
+    def n_rows(self):
+        """Number of rows."""
+        return len(self.values)
+
+    def batch(self, rows, generator):
+        """Rows with context and target drawn; rows is an int64 tensor."""
+        observed = self.observed[rows]
+        context = self.mask.context(observed, generator)
+        return Batch(
+            values=self.values[rows],
+            observed=observed,
+            context=context,
+            target=observed & ~context,
+            rows=rows,
+        )

@@ -1,0 +1,259 @@
+"""One column of a table: its kind, its cells as codes, its gaps filled."""
+
+import numbers
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+NUMBER, CATEGORICAL, TIME, SPAN = "number", "categorical", "time", "span"
+
+
+class Column:
+    """What ``fit`` knows about a column.
+
+    Parameters
+    ----------
+    name : str or int
+        Name of the column.
+    kind : {"number", "categorical", "time", "span"}
+        How it is coded: times and spans as microseconds.
+    dtype : dtype
+        Dtype of the cells.
+    integer : bool
+        Whether imputed values are whole numbers.
+    categories : sequence or None
+        Declared categories, in their order; None to collect them.
+    """
+
+    def __init__(self, name, kind, dtype, integer, categories=None):
+        self.name = name
+        self.kind = kind
+        self.dtype = dtype
+        self.integer = integer
+        self.declared = categories is not None
+        self.categories = list(categories) if self.declared else []
+        self.seen = False
+
+    @property
+    def n_categories(self):
+        """Number of categories, 0 for a number."""
+        return len(self.categories)
+
+    def add_categories(self, cells, missing_values):
+        """Collect the categories of a chunk."""
+        known = cells[~gaps_of(cells, missing_values)]
+        self.seen |= len(known) > 0
+        found = pd.unique(known)
+        if isinstance(cells.dtype, pd.CategoricalDtype):
+            found = np.asarray(found, dtype=object)
+        have = set(self.categories)
+        self.categories += [value for value in found if value not in have]
+
+    def finish(self):
+        """Sort the categories, unless their order was declared."""
+        if self.kind == CATEGORICAL and not self.declared:
+            try:
+                self.categories = sorted(self.categories)
+            except TypeError:  # strings beside numbers
+                self.categories = sorted(
+                    self.categories, key=lambda v: (type(v).__name__, v)
+                )
+
+    def labels(self, codes):
+        """Categories of an array of codes, as objects."""
+        blank = 0 if pd.api.types.is_numeric_dtype(self.dtype) else "missing_value"
+        names = self.categories or [blank]
+        labels = np.empty(len(names), dtype=object)
+        labels[:] = names
+        return labels[np.asarray(codes).astype(int)]
+
+
+def gaps_of(cells, missing_values):
+    """Say for each cell of a Series whether it stands for a gap."""
+    gaps = cells.isna().to_numpy(dtype=bool)
+    if missing_values is None or (
+        not isinstance(missing_values, str) and pd.isna(missing_values)
+    ):
+        return gaps
+    same = cells.astype(object) == missing_values
+    return gaps | same.fillna(False).to_numpy(dtype=bool)
+
+
+def read_kind(name, cells, listed, missing_values):
+    """Tell the kind of a column from its dtype and, for objects, from its cells."""
+    dtype = cells.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        declared = [c for c in dtype.categories if not _equal(c, missing_values)]
+        return Column(name, CATEGORICAL, dtype, False, declared)
+    if pd.api.types.is_bool_dtype(dtype):
+        return Column(name, CATEGORICAL, dtype, False, [False, True])
+    if listed or isinstance(dtype, pd.StringDtype):
+        _refuse_odd_objects(cells, missing_values)
+        return Column(name, CATEGORICAL, dtype, False)
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return Column(name, TIME, dtype, False)
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return Column(name, SPAN, dtype, False)
+    if pd.api.types.is_complex_dtype(dtype):
+        raise ValueError(f"Complex data not supported: column {name!r}.")
+    if pd.api.types.is_numeric_dtype(dtype):
+        return Column(name, NUMBER, dtype, pd.api.types.is_integer_dtype(dtype))
+    return _read_objects(name, cells, missing_values)
+
+
+def _read_objects(name, cells, missing_values):
+    """Column of Python objects: numbers if all are, dates if all are, else labels."""
+    known = cells[~gaps_of(cells, missing_values)]
+    if len(known) == 0:
+        blank = all(isinstance(value, float) for value in cells)
+        return Column(name, NUMBER if blank else CATEGORICAL, cells.dtype, False)
+    kinds = set(map(type, known))
+    if all(_is_number(kind) for kind in kinds):
+        integer = all(issubclass(kind, numbers.Integral) for kind in kinds)
+        return Column(name, NUMBER, cells.dtype, integer)
+    if all(issubclass(kind, date | np.datetime64) for kind in kinds):
+        return Column(name, TIME, cells.dtype, False)
+    if all(issubclass(kind, timedelta | np.timedelta64) for kind in kinds):
+        return Column(name, SPAN, cells.dtype, False)
+    _refuse_odd_objects(cells, missing_values)
+    return Column(name, CATEGORICAL, cells.dtype, False)
+
+
+def _is_number(kind):
+    return issubclass(kind, numbers.Number) and not issubclass(kind, bool | np.bool_)
+
+
+def _equal(one, other):
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):
+        return False
+
+
+def _refuse_odd_objects(cells, missing_values):
+    """Labels are strings, numbers, booleans or dates; anything else is a mistake."""
+    if cells.dtype != object:
+        return
+    fine = (str, bytes, numbers.Number, np.bool_, date, timedelta, pd.Interval, pd.Period)
+    for value in cells[~gaps_of(cells, missing_values)]:
+        if not isinstance(value, fine):
+            raise TypeError(
+                "A cell of a table: argument must be a string or a number, got "
+                f"{value!r} of type {type(value).__name__} in column {cells.name!r}."
+            )
+
+
+def code_column(cells, column, missing_values):
+    """Codes of one column.
+
+    Parameters
+    ----------
+    cells : Series of length n_samples
+        The column's cells.
+    column : Column
+        What ``fit`` knows about it.
+    missing_values : scalar
+        What stands for a gap besides NaN, None and pd.NA.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), float64
+        NaN for gaps and for categories not seen in ``fit``.
+    gaps : ndarray of shape (n_samples,), bool
+        Cells to fill.
+    unseen : list
+        Categories not seen in ``fit``.
+    """
+    gaps = gaps_of(cells, missing_values)
+    codes = np.full(len(cells), np.nan)
+    known = cells[~gaps]
+    if column.kind == CATEGORICAL:
+        _refuse_odd_objects(cells, missing_values)
+        labels = np.asarray(known, dtype=object)
+        found = pd.Index(column.categories, dtype=object).get_indexer(pd.Index(labels, dtype=object))
+        codes[~gaps] = np.where(found >= 0, found, np.nan)
+        return codes, gaps, list(pd.unique(pd.Series(labels[found < 0], dtype=object)))
+    codes[~gaps] = _numbers_of(known, column)
+    infinite = np.flatnonzero(np.isinf(codes))
+    if len(infinite):
+        raise ValueError(
+            f"Input X contains infinity: column {column.name!r}, row {infinite[0]} "
+            f"holds {codes[infinite[0]]}. Replace it by NaN to have it imputed, or by a "
+            "finite number."
+        )
+    return codes, gaps, []
+
+
+def _numbers_of(known, column):
+    """Cells without gaps as float64; times and spans in microseconds."""
+    if column.kind == TIME:
+        times = pd.to_datetime(known, utc=True).dt.tz_localize(None)
+        return times.astype("datetime64[us]").astype("int64").to_numpy(np.float64)
+    if column.kind == SPAN:
+        spans = pd.to_timedelta(known).astype("timedelta64[us]")
+        return spans.astype("int64").to_numpy(np.float64)
+    try:
+        return known.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        odd = next((v for v in known if not isinstance(v, numbers.Number)), None)
+        if odd is not None and not isinstance(odd, str):
+            raise TypeError(
+                f"Column {column.name!r} held numbers in fit: argument must be a string "
+                f"or a number, got {odd!r} of type {type(odd).__name__}."
+            ) from error
+        raise ValueError(
+            f"Column {column.name!r} held numbers in fit and now holds {odd!r}, which "
+            "could not be converted to float."
+        ) from error
+
+
+def fill_column(cells, gaps, codes, column):
+    """Copy of a column with its gaps filled.
+
+    Parameters
+    ----------
+    cells : Series of length n_samples
+        The column.
+    gaps : ndarray of shape (n_samples,), bool
+        Cells to fill.
+    codes : ndarray of shape (n_gaps,), float64
+        What to fill them with.
+    column : Column
+        What ``fit`` knows about it.
+
+    Returns
+    -------
+    filled : array or ExtensionArray of length n_samples
+        Same dtype as the cells.
+    """
+    if isinstance(cells.dtype, np.dtype):
+        array = cells.to_numpy(copy=True)
+    else:
+        array = cells.array.copy()
+    if column.kind == CATEGORICAL:
+        values = column.labels(codes)
+        if isinstance(cells.dtype, pd.CategoricalDtype):
+            absent = [v for v in dict.fromkeys(values) if v not in cells.dtype.categories]
+            array = array.add_categories(absent)
+    elif column.kind in (TIME, SPAN):
+        values = _times_of(codes, cells.dtype, column)
+    elif pd.api.types.is_integer_dtype(cells.dtype):
+        values = np.rint(codes).astype(np.int64)
+    elif cells.dtype == object:
+        values = codes.astype(int if column.integer else float).astype(object)
+    else:
+        values = codes
+    array[gaps] = values
+    return array
+
+
+def _times_of(codes, dtype, column):
+    whole = np.rint(codes).astype(np.int64)
+    if column.kind == SPAN:
+        values = pd.Series(whole.view("timedelta64[us]"))
+    else:
+        values = pd.Series(whole.view("datetime64[us]"))
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            values = values.dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
+    return (values if dtype == object else values.astype(dtype)).array

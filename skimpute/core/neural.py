@@ -1,0 +1,294 @@
+"""Imputers of tables that train a torch module: tensors, blocks of rows, devices."""
+
+import copy
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+
+from skimpute.core import bridge, noise
+from skimpute.core.base import BaseImputer
+from skimpute.core.batch import Batch, TableSource
+from skimpute.core.checks import Integral, Interval, Options, Real, StrOptions
+from skimpute.core.table import TableEncoder
+from skimpute.core.training import Plan, fit_module
+from skimpute.masks import MaskGenerator, training_mask
+
+# Inference runs in blocks of exactly this many rows, the last one padded: matrix
+# products round differently for other shapes, and a row must not see its neighbours.
+BLOCK_ROWS = 64
+_MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
+_TRAINING_STEPS = 2000  # that max_epochs=None aims at
+_MIN_EPOCHS, _MAX_EPOCHS = 20, 400
+
+
+class NeuralImputer(BaseImputer):
+    """Base of imputers whose ``fit`` trains a module on a standardised table.
+
+    A subclass defines ``_build_module(n_categories)``. The module offers ``encode``,
+    ``predictive``, ``draws`` and ``latent_dim`` besides what training needs.
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's own convention)
+        **BaseImputer._parameter_constraints,
+        "use_target": ["boolean"],
+        "training_mask": [
+            StrOptions({"auto", "resample"}),
+            Interval(Real, 0, 1, closed="both"),
+            MaskGenerator,
+            list,
+        ],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
+        "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions({"constant", "cosine"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
+        "device": [str, torch.device],
+        "precision": [Options(str, {"auto", "float32", "bfloat16"})],
+        "warm_start": ["boolean"],
+    }
+
+    def _build_module(self, n_categories):
+        raise NotImplementedError(f"{type(self).__name__} must define _build_module.")
+
+    # -- fit
+
+    def _join_target(self, values, y):
+        """Append the coded columns of y, if they are to be learned."""
+        self._target_encoder = None
+        target = _read_target(y, len(values)) if self.use_target else None
+        if target is None:
+            return values
+        self._target_encoder = TableEncoder()
+        codes, _ = self._target_encoder.update(target).finish().code(target)
+        return np.hstack([values, codes])
+
+    def _fit_table(self, values, seed):
+        device = bridge.resolve_device(self.device)
+        standardised = bridge.to_tensor(self._standardise(values), device)
+        standardised = standardised[~torch.isnan(standardised).all(dim=1)]
+        n_categories = np.concatenate([e.n_categories for e in self._encoders])
+        module = getattr(self, "module_", None) if self.warm_start else None
+        if module is None or list(n_categories) != list(self._n_categories):
+            with bridge.seeded(seed):
+                module = self._build_module(n_categories)
+        else:
+            module = copy.deepcopy(module)
+        module.to(device)
+        history, best_epoch = [], 0
+        if len(standardised):
+            source = TableSource(standardised, training_mask(self.training_mask))
+            history, best_epoch = fit_module(
+                module, source, self._plan(len(standardised), device, seed)
+            )
+        self._n_categories = n_categories
+        self.module_, self.device_ = module.eval(), str(device)
+        self.history_, self.best_epoch_ = history, best_epoch
+        self.n_epochs_ = len(history)
+
+    def _plan(self, n_rows, device, seed):
+        max_epochs = self.max_epochs
+        if max_epochs is None:  # as many steps for few rows as for many, within reason
+            n_steps = max(1, math.ceil(n_rows / self.batch_size))
+            max_epochs = min(max(_TRAINING_STEPS // n_steps, _MIN_EPOCHS), _MAX_EPOCHS)
+        return Plan(
+            max_epochs=max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=self.learning_rate_schedule,
+            validation_fraction=self.validation_fraction,
+            validation_interval=20 if self.max_epochs is None else 1,
+            n_iter_no_change=self.n_iter_no_change,
+            max_seconds=self.max_seconds,
+            precision=bridge.resolve_precision(self.precision, device),
+            seed=seed,
+            verbose=self.verbose,
+        )
+
+    @property
+    def _encoders(self):
+        target = self._target_encoder
+        return [self._encoder] if target is None else [self._encoder, target]
+
+    @property
+    def _width(self):
+        """Columns of the module: those of X, then those of y."""
+        return sum(len(encoder.n_categories) for encoder in self._encoders)
+
+    def _standardise(self, values):
+        """Standardised table with all the module's columns; what is absent is NaN.
+
+        Constant columns are left to the encoder: a spike has no density to learn.
+        """
+        standardised = np.full((len(values), self._width), np.nan)
+        start = 0
+        for encoder in self._encoders:
+            stop = start + len(encoder.n_categories)
+            if stop <= values.shape[1]:
+                part = encoder.standardise(values[:, start:stop])
+                part[:, encoder.constant | encoder.empty] = np.nan
+                standardised[:, start:stop] = part
+            start = stop
+        return standardised
+
+    # -- inference
+
+    def _batch(self, standardised, context=None):
+        """Rows as a batch that asks for every cell not in the context."""
+        values = bridge.to_tensor(standardised, self.device_)
+        observed = ~torch.isnan(values)
+        if context is None:
+            context = observed
+        else:
+            context = observed & bridge.to_tensor(context, self.device_, torch.bool)
+        return Batch(
+            values=torch.where(observed, values, 0.0),
+            observed=observed,
+            context=context,
+            target=~context,
+        )
+
+    def _in_blocks(self, function, *arrays, axes=None, block_rows=BLOCK_ROWS):
+        """Call ``function`` on blocks of rows of fixed size, and join what it returns.
+
+        Parameters
+        ----------
+        function : callable
+            Takes one block of each array, returns a tuple of arrays.
+        *arrays : ndarray
+            Rows along the axis that ``axes`` names, the first if it is None.
+        axes : sequence of int, default=None
+            Axis of the rows in each of the results.
+        block_rows : int
+            Rows per block; halved when memory runs out.
+        """
+        n_rows = len(arrays[0])
+        results = []
+        try:
+            with torch.no_grad():
+                for start in range(0, n_rows, block_rows):
+                    blocks = [a[start : start + block_rows] for a in arrays]
+                    short = block_rows - len(blocks[0])
+                    if short:
+                        blocks = [_pad(block, short) for block in blocks]
+                    results.append(function(*blocks))
+        except (RuntimeError, MemoryError) as error:
+            if not bridge.out_of_memory(error) or block_rows == 1:
+                raise
+            return self._in_blocks(
+                function, *arrays, axes=axes, block_rows=block_rows // 2
+            )
+        axes = axes or [0] * len(results[0])
+        return [
+            np.concatenate(parts, axis=axis).take(np.arange(n_rows), axis=axis)
+            for parts, axis in zip(zip(*results, strict=True), axes, strict=True)
+        ]
+
+    def _quasi_noise(self, n_draws, n_rows):
+        """Latent draws that are the same for every row and every call."""
+        points = noise.quasi_normals(n_draws, self.module_.latent_dim)
+        points = bridge.to_tensor(points, self.device_)
+        return points[:, None, :].expand(-1, n_rows, -1)
+
+    def _point(self, values):
+        def complete(standardised):
+            batch = self._batch(standardised)
+            latent = self._quasi_noise(self.n_imputations, len(standardised))
+            rows = self.module_.predictive(self.module_.encode(batch), latent)
+            return (bridge.to_numpy(rows.summary(self.statistic)),)
+
+        (completed,) = self._in_blocks(complete, self._standardise(values))
+        return self._unstandardise(completed)
+
+    def _draws(self, values, keys, n_imputations):
+        d_latent, width = self.module_.latent_dim, self._width
+
+        def draw(standardised, row_keys):
+            latent = noise.normals(row_keys, n_imputations, d_latent)
+            cells = noise.uniforms(row_keys, n_imputations, width, first_dim=d_latent)
+            drawn = self.module_.draws(
+                self.module_.encode(self._batch(standardised)),
+                bridge.to_tensor(latent, self.device_),
+                bridge.to_tensor(cells, self.device_),
+            )
+            return (bridge.to_numpy(drawn),)
+
+        arrays = self._standardise(values), keys
+        (drawn,) = self._in_blocks(draw, *arrays, axes=[1])
+        return self._unstandardise(drawn)
+
+    def _unstandardise(self, standardised):
+        """Coded columns of X from the module's columns."""
+        width = len(self._encoder.n_categories)
+        return self._encoder.unstandardise(standardised[..., :width])
+
+    # -- files
+
+    def __getstate__(self):
+        """State with the module on the CPU, so that it opens anywhere."""
+        state = super().__getstate__()
+        if "module_" in state and state["device_"] != "cpu":
+            state = {**state, "module_": copy.deepcopy(state["module_"]).to("cpu")}
+        return state
+
+    def __setstate__(self, state):
+        """Restore; falls back to the CPU where the device of ``fit`` is not there."""
+        super().__setstate__(state)
+        if getattr(self, "device_", "cpu") == "cpu":
+            return
+        if self.device_ not in bridge.available_devices():
+            warnings.warn(
+                f"{type(self).__name__} was fitted on {self.device_!r}, which is not "
+                "here; it is now on the CPU.",
+                UserWarning,
+                stacklevel=2,
+            )
+            self.device_ = "cpu"
+        self.module_.to(self.device_)
+
+
+def _pad(block, short):
+    """Repeat the last row: its answer is thrown away."""
+    return np.concatenate([block, np.repeat(block[-1:], short, axis=0)])
+
+
+def _read_target(y, n_rows):
+    """Target as a DataFrame whose dtypes say what is a class; None if it cannot be."""
+    if y is None:
+        return None
+    frame = pd.DataFrame(y) if np.ndim(y) in (1, 2) else None
+    if frame is None or len(frame) != n_rows or frame.shape[1] == 0:
+        warnings.warn(
+            f"y of shape {np.shape(y)} is no column for {n_rows} rows; it is left out.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    columns = {f"y{i}": _read_target_column(frame.iloc[:, i]) for i in range(frame.shape[1])}
+    if any(column is None for column in columns.values()):
+        warnings.warn(
+            "y holds something else than numbers, strings, booleans and dates; it is "
+            "left out.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return None
+    return pd.DataFrame(columns)
+
+
+def _read_target_column(cells):
+    """One column of y: whole numbers of few distinct values are classes."""
+    known = cells.dropna()
+    if not pd.api.types.is_numeric_dtype(known.infer_objects().dtype):
+        plain = all(isinstance(value, (str, bool, np.bool_)) for value in known)
+        return cells.astype("category") if plain and len(known) else None
+    numbers = pd.to_numeric(cells).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    numbers = np.where(np.isinf(numbers), np.nan, numbers)
+    found = np.unique(numbers[~np.isnan(numbers)])
+    if len(found) <= _MAX_CLASSES and (found == np.rint(found)).all():
+        return pd.Series(pd.Categorical(numbers, categories=found), index=cells.index)
+    return pd.Series(numbers, index=cells.index)

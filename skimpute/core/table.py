@@ -1,0 +1,404 @@
+"""Columns of a table as numbers, and back, exactly.
+
+A coded table is a float64 array with NaN for gaps; a categorical column holds the
+number of its category. Scaling happens in float64, relative to each column's largest
+magnitude, so that 1e300 and 1e-300 survive the way to float32 and back.
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from skimpute.core.checks import is_frame
+from skimpute.core.columns import (
+    CATEGORICAL,
+    Column,
+    code_column,
+    fill_column,
+    read_kind,
+)
+
+
+class Moments:
+    """Count, mean, spread and range of every column, updated chunk by chunk [1]_.
+
+    Values are divided by the largest magnitude seen in their column before they are
+    squared.
+
+    References
+    ----------
+    .. [1] Chan, Golub & LeVeque (1983), The American Statistician 37, eq. 2.1.
+    """
+
+    def __init__(self, n_columns):
+        self.count = np.zeros(n_columns)
+        self.unit = np.zeros(n_columns)  # largest magnitude
+        self.mean = np.zeros(n_columns)  # in units
+        self.m2 = np.zeros(n_columns)  # in squared units
+        self.low = np.full(n_columns, np.inf)
+        self.high = np.full(n_columns, -np.inf)
+
+    def update(self, values):
+        """Take in a chunk of shape (n_samples, n_columns), NaN where there is a gap."""
+        known = ~np.isnan(values)
+        filled = np.where(known, values, 0.0)
+        unit = np.maximum(self.unit, np.abs(filled).max(axis=0, initial=0.0))
+        safe = np.where(unit > 0, unit, 1.0)
+        shrink = self.unit / safe
+        scaled = filled / safe
+        count = known.sum(axis=0)
+        mean = scaled.sum(axis=0) / np.maximum(count, 1)
+        m2 = (np.where(known, scaled - mean, 0.0) ** 2).sum(axis=0)
+        total = np.maximum(self.count + count, 1)
+        delta = mean - self.mean * shrink
+        self.mean = self.mean * shrink + delta * count / total
+        self.m2 = self.m2 * shrink**2 + m2 + delta**2 * self.count * count / total
+        self.count, self.unit = self.count + count, unit
+        self.low = np.minimum(self.low, np.where(known, values, np.inf).min(axis=0))
+        self.high = np.maximum(self.high, np.where(known, values, -np.inf).max(axis=0))
+
+    def finish(self):
+        """Unit, mean and spread, the last two in units; spread 1 if constant."""
+        unit = np.where(self.unit > 0, self.unit, 1.0)
+        spread = np.sqrt(self.m2 / np.maximum(self.count, 1))
+        varies = self.high > self.low
+        width = np.where(varies, self.high / unit - self.low / unit, 1.0)
+        spread = np.where(spread > 1e-12 * width, spread, width)  # lost to rounding
+        mean = np.where(varies | (self.count == 0), self.mean, self.low / unit)
+        return unit, mean, np.where(varies & (spread > 0), spread, 1.0)
+
+
+class TableEncoder:
+    """Columns of a table <-> coded table <-> standardised table.
+
+    Parameters
+    ----------
+    categorical_features : "from_dtype", None or array-like, default="from_dtype"
+        Names, positions or boolean mask of columns that are categorical although
+        their dtype could be a number's. Columns of strings, categories or booleans
+        are categorical anyway.
+    missing_values : scalar, default=np.nan
+        What stands for a gap besides NaN, None and pd.NA.
+    keep_empty_features : bool, default=True
+        Whether columns without any value in ``fit`` stay in the table.
+    min_value, max_value : float or array-like of shape (n_features,), default=-+inf
+        Bounds of imputed numbers.
+
+    Attributes
+    ----------
+    columns : list of Column
+        Kind, dtype and categories of each column.
+    n_categories : ndarray of shape (n_features,), int
+        0 for a number, else how many categories there are.
+    empty : ndarray of shape (n_features,), bool
+        Columns without any value in ``fit``.
+    unit, mean, spread : ndarray of shape (n_features,)
+        Scaling of numbers: standardised = (value / unit - mean) / spread.
+    """
+
+    def __init__(
+        self,
+        *,
+        categorical_features="from_dtype",
+        missing_values=np.nan,
+        keep_empty_features=True,
+        min_value=-np.inf,
+        max_value=np.inf,
+    ):
+        self.categorical_features = categorical_features
+        self.missing_values = missing_values
+        self.keep_empty_features = keep_empty_features
+        self.min_value = min_value
+        self.max_value = max_value
+        self.columns = None
+        self._moments = None
+
+    # -- statistics, in one pass
+
+    def update(self, X):
+        """Take in a chunk: DataFrame or array of shape (n_samples, n_features)."""
+        if self.columns is None:
+            self.columns = self._read_columns(X)
+            self._moments = Moments(len(self.columns))
+        self._low, self._high = self._bounds()
+        numeric = np.full(X.shape, np.nan)
+        for place, column in enumerate(self.columns):
+            if column.kind == CATEGORICAL:
+                column.add_categories(_cells(X, place), self.missing_values)
+        coded, _ = self._code(X, warn=False, categorical=False)
+        numeric[:, :] = coded
+        self._moments.update(numeric)
+        return self
+
+    def finish(self):
+        """Fix categories and scaling."""
+        for column in self.columns:
+            column.finish()
+        self.n_categories = np.array([c.n_categories for c in self.columns], dtype=int)
+        categorical = np.array([c.kind == CATEGORICAL for c in self.columns])
+        seen = np.array([c.seen for c in self.columns])
+        self.categorical = categorical
+        self.empty = np.where(categorical, ~seen, self._moments.count == 0)
+        self.integer = np.array([c.integer for c in self.columns])
+        self.unit, self.mean, self.spread = self._moments.finish()
+        for array, neutral in ((self.unit, 1.0), (self.mean, 0.0), (self.spread, 1.0)):
+            array[categorical] = neutral
+        varies = self._moments.high > self._moments.low
+        self.constant = ~categorical & ~self.empty & ~varies
+        self.kept = np.ones(len(self.columns), dtype=bool)
+        if not self.keep_empty_features:
+            self.kept = ~self.empty
+        self._moments = None
+        return self
+
+    @property
+    def mean_(self):
+        """Mean of each numeric column, in the units of the data."""
+        return self.mean * self.unit
+
+    @property
+    def scale_(self):
+        """Standard deviation of each numeric column, 1 if constant; data units."""
+        return self.spread * self.unit
+
+    # -- table -> codes -> standardised
+
+    def code(self, X):
+        """Code a table.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            A table validated by ``validate_table``.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, n_features), float64
+            NaN where the model is to know nothing: gaps, categories not seen in
+            ``fit``, columns empty in ``fit``.
+        missing : ndarray of shape (n_samples, n_features), bool
+            Cells to fill.
+        """
+        values, missing = self._code(X, warn=True, categorical=True)
+        values[:, self.empty] = np.nan
+        return values, missing
+
+    def standardise(self, values):
+        """Coded table with numeric columns at mean 0 and standard deviation 1."""
+        return (values / self.unit - self.mean) / self.spread
+
+    def unstandardise(self, standardised):
+        """Inverse of :meth:`standardise`, finite for every finite input."""
+        limit = np.finfo(np.float64).max / np.maximum(self.unit, 1.0)
+        scaled = np.clip(standardised * self.spread + self.mean, -limit, limit)
+        return scaled * self.unit
+
+    # -- codes -> table
+
+    def finalise(self, values):
+        """Completed codes as they will be read: bounds kept, integers whole.
+
+        Columns empty in ``fit`` become 0 (the first category), constant ones keep
+        their constant.
+
+        Parameters
+        ----------
+        values : ndarray of shape (..., n_samples, n_features), float64
+            Completed coded table; changed in place.
+        """
+        values[..., self.empty] = 0.0
+        values[..., self.constant] = self.mean_[self.constant]
+        if self._has_bounds:
+            np.clip(values, self._low, self._high, out=values)
+        values[..., self.integer] = np.rint(values[..., self.integer])
+        return values
+
+    def decode(self, X, missing, filled):
+        """Copy of X with its gaps filled and everything else untouched.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            The table that was coded.
+        missing : ndarray of shape (n_samples, n_features), bool
+            Cells to fill.
+        filled : ndarray of shape (n_samples, n_features), float64
+            Completed coded table.
+
+        Returns
+        -------
+        completed : like X
+            Same container, index and dtypes.
+        """
+        if not is_frame(X) and X.dtype != object and not self.categorical.any():
+            return _fill_numbers(X, missing, filled)[:, self.kept]
+        pieces = {}
+        for place in np.flatnonzero(missing.any(axis=0)):
+            gaps = missing[:, place]
+            column = self.columns[place]
+            pieces[place] = fill_column(
+                _cells(X, place), gaps, filled[gaps, place], column
+            )
+        if is_frame(X):
+            return self._rebuild_frame(X, pieces)
+        completed = X.copy()
+        for place, cells in pieces.items():
+            completed[:, place] = cells
+        return completed[:, self.kept]
+
+    def _rebuild_frame(self, X, pieces):
+        columns = [
+            pieces.get(place, X.iloc[:, place]) for place in np.flatnonzero(self.kept)
+        ]
+        frame = pd.concat(
+            [pd.Series(c, index=X.index, copy=False) for c in columns], axis=1
+        ) if columns else pd.DataFrame(index=X.index)
+        frame.columns = X.columns[self.kept]
+        frame.attrs = dict(X.attrs)
+        return frame
+
+    # -- parts
+
+    @property
+    def _has_bounds(self):
+        return np.isfinite(self._low).any() or np.isfinite(self._high).any()
+
+    def _bounds(self):
+        """Bounds per column, in coded units; categories have none."""
+        n_columns = len(self.columns)
+        bounds = []
+        for name, value, open_end in (
+            ("min_value", self.min_value, -np.inf),
+            ("max_value", self.max_value, np.inf),
+        ):
+            value = np.asarray(open_end if value is None else value, dtype=np.float64)
+            if value.shape not in ((), (1,), (n_columns,)):
+                raise ValueError(
+                    f"{name} must be a number or have one entry per column "
+                    f"({n_columns}), got shape {value.shape}."
+                )
+            numbers = np.array([c.kind != CATEGORICAL for c in self.columns])
+            bounds.append(np.where(numbers, value, open_end))
+        if not (bounds[0] < bounds[1]).all():
+            place = int(np.flatnonzero(~(bounds[0] < bounds[1]))[0])
+            raise ValueError(
+                f"min_value must be below max_value, got {bounds[0][place]} and "
+                f"{bounds[1][place]} for column {self.columns[place].name!r}."
+            )
+        return bounds
+
+    def _read_columns(self, X):
+        listed = _listed_columns(self.categorical_features, X)
+        if not is_frame(X) and X.dtype.kind in "iuf":
+            kind, integer = "number", X.dtype.kind in "iu"
+            columns = [Column(f"x{i}", kind, X.dtype, integer) for i in range(X.shape[1])]
+            for place in np.flatnonzero(listed):
+                columns[place] = Column(f"x{place}", CATEGORICAL, X.dtype, False)
+            return columns
+        names = X.columns if is_frame(X) else [f"x{i}" for i in range(X.shape[1])]
+        return [
+            read_kind(name, _cells(X, place), listed[place], self.missing_values)
+            for place, name in enumerate(names)
+        ]
+
+    def _code(self, X, *, warn, categorical):
+        """Codes and gaps; categorical columns are left NaN unless ``categorical``."""
+        if not is_frame(X) and X.dtype.kind in "iuf" and not any(
+            c.kind == CATEGORICAL for c in self.columns
+        ):
+            return self._code_numbers(X)
+        values = np.full(X.shape, np.nan)
+        missing = np.zeros(X.shape, dtype=bool)
+        for place, column in enumerate(self.columns):
+            if column.kind == CATEGORICAL and not categorical:
+                continue
+            codes, gaps, unseen = code_column(
+                _cells(X, place), column, self.missing_values
+            )
+            values[:, place], missing[:, place] = codes, gaps
+            if warn and len(unseen) and column.seen:
+                shown = ", ".join(repr(v) for v in unseen[:3])
+                warnings.warn(
+                    f"Column {column.name!r} holds categories not seen in fit: {shown}. "
+                    "The model treats them as missing; the cells stay as they are.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return values, missing
+
+    def _code_numbers(self, X):
+        values = X.astype(np.float64)
+        missing = np.isnan(values)
+        sentinel = self.missing_values
+        if isinstance(sentinel, (int, float, np.number)) and not pd.isna(sentinel):
+            missing |= values == sentinel
+            values[missing] = np.nan
+        if np.isinf(values).any():
+            row, place = np.argwhere(np.isinf(values))[0]
+            raise_infinite(self.columns[place].name, row, values[row, place])
+        return values, missing
+
+
+def raise_infinite(name, row, value):
+    """Refuse an infinite number."""
+    raise ValueError(
+        f"Input X contains infinity: column {name!r}, row {row} holds {value}. Replace "
+        "it by NaN to have it imputed, or by a finite number."
+    )
+
+
+def _cells(X, place):
+    """One column: a Series of a DataFrame, or of an array."""
+    return X.iloc[:, place] if is_frame(X) else pd.Series(X[:, place], copy=False)
+
+
+def _fill_numbers(X, missing, filled):
+    completed = X.copy()
+    cells = filled[missing]
+    if X.dtype.kind in "iu":
+        cells = np.rint(cells)
+    kind = np.iinfo if X.dtype.kind in "iu" else np.finfo
+    limits = kind(X.dtype)
+    completed[missing] = np.clip(cells, limits.min, limits.max).astype(X.dtype)
+    return completed
+
+
+def _listed_columns(categorical_features, X):
+    """Boolean mask of the columns that the user lists as categorical."""
+    n_columns = X.shape[1]
+    listed = np.zeros(n_columns, dtype=bool)
+    if categorical_features is None or (
+        isinstance(categorical_features, str) and categorical_features == "from_dtype"
+    ):
+        return listed
+    wanted = np.atleast_1d(np.asarray(categorical_features))
+    if wanted.size == 0:
+        return listed
+    if wanted.dtype.kind == "b":
+        if wanted.shape != (n_columns,):
+            raise ValueError(
+                f"categorical_features set as a boolean mask must have shape "
+                f"({n_columns},), got {wanted.shape}."
+            )
+        return wanted
+    if wanted.dtype.kind in "iu":
+        if wanted.min() < 0 or wanted.max() >= n_columns:
+            raise ValueError(
+                f"categorical_features set as positions must be in [0, {n_columns - 1}]"
+                f", got {wanted.tolist()}."
+            )
+        listed[wanted] = True
+        return listed
+    if not is_frame(X):
+        raise ValueError(
+            "categorical_features should be positions or a boolean mask when X is an "
+            f"array, got {wanted.tolist()}. Pass a DataFrame to name columns."
+        )
+    unknown = [name for name in wanted.tolist() if name not in X.columns]
+    if unknown:
+        raise ValueError(
+            f"categorical_features names {unknown}, which are not columns of X; there "
+            f"are: {list(X.columns)}."
+        )
+    return np.asarray(X.columns.isin(wanted))

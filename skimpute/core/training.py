@@ -1,0 +1,319 @@
+"""The one training loop: sees a module and a source of batches, nothing else."""
+
+import copy
+import multiprocessing
+import time
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from tqdm.auto import tqdm
+
+from skimpute.core import bridge
+
+_MAX_BAD_STEPS = 5
+_CLIP_NORM = 10.0
+_last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
+
+
+@dataclass
+class Plan:
+    """How to train.
+
+    Attributes
+    ----------
+    max_epochs : int
+        Passes over the rows.
+    batch_size : int
+        Rows per step; shrinks where there are fewer than two batches.
+    learning_rate : float
+        Of the Adam optimiser, at the start.
+    weight_decay : float
+        Decoupled, on weights.
+    schedule : {"constant", "cosine"}
+        Whether the learning rate falls to zero over ``max_epochs``.
+    validation_fraction : float
+        Share of the rows held out to choose the best epoch; 0 keeps the last.
+    validation_interval : int
+        Fewest steps between two validations.
+    n_iter_no_change : int or None
+        Epochs without a better validation score before training stops.
+    max_seconds : float or None
+        Stop in time, keeping the best so far.
+    precision : {"auto", "float32", "bfloat16"}
+        Of matrix products while training.
+    seed : int
+        Of shuffling, masks and noise.
+    verbose : int
+        1 shows a progress bar.
+    """
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    validation_fraction: float = 0.15
+    validation_interval: int = 1
+    n_iter_no_change: int | None = None
+    max_seconds: float | None = None
+    precision: str = "float32"
+    seed: int = 0
+    verbose: int = 0
+
+
+class _Best:
+    """Weights of the best epoch so far."""
+
+    def __init__(self):
+        self.score, self.epoch, self.state = -np.inf, 0, None
+
+    def offer(self, module, score, epoch):
+        if score < self.score or not np.isfinite(score):  # ties: the later one
+            return
+        self.score, self.epoch = score, epoch
+        self.state = copy.deepcopy(module.state_dict())
+
+
+def split_rows(n_rows, fraction, seed):
+    """Shuffle the rows and split off a held-out share.
+
+    Returns
+    -------
+    train, validation : ndarray of int64
+        Validation is empty where fewer than ten rows would train it or one be in it.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(n_rows)
+    n_validation = int(fraction * n_rows)
+    if n_rows < 10 or n_validation < 1:
+        n_validation = 0
+    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+
+
+def fit_module(module, source, plan):
+    """Train a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        With ``phases``, ``phase_parameters``, ``loss``, ``validate``, ``progress`` and
+        ``selectable``; already on the source's device. It ends with the best weights,
+        in evaluation mode.
+    source : object with ``n_rows``, ``device`` and ``batch(rows, generator)``
+        The data; draws context and target itself.
+    plan : Plan
+        How to train.
+
+    Returns
+    -------
+    history : list of dict
+        One per epoch: epoch, loss, validation_score (NaN where none was taken),
+        learning_rate, seconds, and the module's own terms.
+    best_epoch : int
+        The epoch whose weights were kept.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite five times in a row.
+    """
+    return _Fit(module, source, plan).run()
+
+
+class _Fit:
+    """State of one training run."""
+
+    def __init__(self, module, source, plan):
+        self.module, self.source, self.plan = module, source, plan
+        self.device = source.device
+        train, validation = split_rows(
+            source.n_rows, plan.validation_fraction, plan.seed
+        )
+        self.train = torch.as_tensor(train)
+        self.batch_size = max(1, min(plan.batch_size, (len(train) + 1) // 2))
+        self.n_steps = -(-len(train) // self.batch_size)
+        self.every = max(1, -(-plan.validation_interval // self.n_steps))
+        self.held_out = self._hold_out(validation)
+        self.optimisers = {
+            phase: torch.optim.AdamW(
+                module.phase_parameters(phase),
+                lr=plan.learning_rate,
+                weight_decay=plan.weight_decay,
+                fused=self.device.type in ("cpu", "cuda"),
+            )
+            for phase in module.phases
+        }
+        self.damping = 1.0  # halved when a loss is not finite
+        self.bad_steps, self.last_finite, self.step = 0, None, 0
+        self.history, self.best = [], _Best()
+        self.sums, self.count = {}, 0
+
+    def run(self):
+        started = time.monotonic()
+        bar = tqdm(
+            total=self.plan.max_epochs,
+            desc=f"fit {type(self.module).__name__}",
+            unit="epoch",
+            disable=not self.plan.verbose,
+        )
+        with bar:
+            try:
+                for epoch in range(1, self.plan.max_epochs + 1):
+                    self._epoch(epoch, started)
+                    self._show(bar)
+                    if self._done(epoch, started):
+                        break
+            except KeyboardInterrupt:
+                self._interrupted()
+        if self.best.state is not None:
+            self.module.load_state_dict(self.best.state)
+        self.module.eval()
+        return self.history, self.best.epoch or len(self.history)
+
+    # -- one epoch
+
+    def _epoch(self, epoch, started):
+        plan = self.plan
+        share = (epoch - 1) / plan.max_epochs
+        self.module.progress(share)
+        self.module.train()
+        self.sums, self.count = {}, 0
+        shuffle = bridge.generator("cpu", plan.seed, 1, epoch)
+        order = self.train[torch.randperm(len(self.train), generator=shuffle)]
+        for part in range(self.n_steps):
+            rows = order[part * self.batch_size : (part + 1) * self.batch_size]
+            rate = self._rate(share + part / self.n_steps / plan.max_epochs)
+            self._step(rows.to(self.device), rate, epoch)
+            out_of_time = plan.max_seconds is not None and (
+                time.monotonic() - started > plan.max_seconds
+            )
+            if out_of_time:
+                break
+        entry = {"epoch": epoch}
+        entry |= {k: float(v) / max(self.count, 1) for k, v in self.sums.items()}
+        entry["validation_score"] = np.nan
+        if epoch % self.every == 0 or epoch == plan.max_epochs or out_of_time:
+            entry["validation_score"] = self._validate(share)
+        entry["learning_rate"] = rate
+        entry["seconds"] = time.monotonic() - started
+        if not len(self.held_out):
+            entry["note"] = "no rows held out: too few for validation"
+        self.history.append(entry)
+        if self.module.selectable(share) and len(self.held_out):
+            self.best.offer(self.module, entry["validation_score"], epoch)
+
+    def _rate(self, share):
+        rate = self.plan.learning_rate * self.damping
+        if self.plan.schedule == "cosine":
+            rate *= 0.5 * (1 + np.cos(np.pi * min(share, 1.0)))
+        return rate
+
+    def _step(self, rows, rate, epoch):
+        """One optimiser step per phase on the same rows."""
+        self.step += 1
+        for number, phase in enumerate(self.module.phases):
+            generator = bridge.generator(
+                self.device, self.plan.seed, 2, self.step, number
+            )
+            batch = self.source.batch(rows, generator)
+            optimiser = self.optimisers[phase]
+            with self._autocast():
+                loss = self.module.loss(batch, generator, phase).mean()
+            if not self._finite(loss, epoch):
+                continue
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            parameters = optimiser.param_groups[0]["params"]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
+            if not self._finite(norm, epoch):
+                continue
+            optimiser.param_groups[0]["lr"] = rate
+            optimiser.step()
+            self._record(loss, len(rows))
+
+    def _autocast(self):
+        if self.plan.precision == "bfloat16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _record(self, loss, n_rows):
+        terms = {"loss": loss.detach(), **getattr(self.module, "terms", {})}
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * n_rows
+        self.count += n_rows
+
+    def _finite(self, value, epoch):
+        """Skip a step whose loss or gradient is not finite; give up after five."""
+        if bool(torch.isfinite(value)):
+            self.bad_steps = 0
+            self.last_finite = value.detach()
+            return True
+        self.bad_steps += 1
+        self.damping *= 0.5
+        if self.bad_steps >= _MAX_BAD_STEPS:
+            last = "none" if self.last_finite is None else f"{float(self.last_finite):g}"
+            raise FloatingPointError(
+                f"The loss was not finite {_MAX_BAD_STEPS} times in a row in epoch "
+                f"{epoch}; last finite value: {last}. Lower learning_rate (got "
+                f"{self.plan.learning_rate:g}) or look for extreme values in X."
+            )
+        return False
+
+    # -- validation and stopping
+
+    def _hold_out(self, rows):
+        """Held-out batches; their masks are drawn once, to compare models alone."""
+        batches = []
+        for start in range(0, len(rows), 1024):
+            part = torch.as_tensor(rows[start : start + 1024]).to(self.device)
+            generator = bridge.generator(self.device, self.plan.seed, 3, start)
+            batches.append(self.source.batch(part, generator))
+        return batches
+
+    def _validate(self, share):
+        if not self.held_out:
+            return np.nan
+        self.module.eval()
+        total, count = 0.0, 0
+        with torch.no_grad():  # not inference_mode: some modules need inner gradients
+            for number, batch in enumerate(self.held_out):
+                generator = bridge.generator(self.device, self.plan.seed, 4, number)
+                total += float(self.module.validate(batch, generator).sum())
+                count += len(batch)
+        return -total / count
+
+    def _done(self, epoch, started):
+        plan = self.plan
+        if plan.max_seconds is not None and time.monotonic() - started > plan.max_seconds:
+            return True
+        patience = plan.n_iter_no_change
+        if patience is None or not self.best.epoch:
+            return False
+        return epoch - self.best.epoch >= max(patience, self.every)
+
+    def _show(self, bar):
+        entry = self.history[-1]
+        if np.isfinite(entry["validation_score"]):
+            bar.set_postfix(
+                loss=f"{entry.get('loss', np.nan):.3f}",
+                score=f"{entry['validation_score']:.3f}",
+            )
+        bar.update()
+
+    def _interrupted(self):
+        """Keep the best so far, unless the user insists or a worker must die."""
+        now = time.monotonic()
+        insisted = now - _last_interrupt[0] < 3.0
+        _last_interrupt[0] = now
+        worker = multiprocessing.current_process().name != "MainProcess"
+        if insisted or worker or not self.history:
+            raise KeyboardInterrupt
+        warnings.warn(
+            f"fit was interrupted in epoch {len(self.history) + 1}; the best weights so "
+            "far are kept. Interrupt again within three seconds to stop altogether.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,1 @@
+"""Pure torch: knows nothing of scikit-learn, numpy or pandas."""

@@ -1,0 +1,230 @@
+"""From network outputs to distributions over the cells of table rows."""
+
+import torch
+from torch import nn
+from torch.distributions import Distribution
+from torch.nn.functional import softplus
+
+LOG_SQRT_2PI = 0.9189385332046727
+
+
+class TableLayout(nn.Module):
+    """Where each column of a coded row lies in network inputs and outputs.
+
+    A number takes one input (its value) and two outputs (location, raw scale), a
+    categorical column one of each per category.
+
+    Parameters
+    ----------
+    n_categories : sequence of int
+        Per column: 0 for a number, else the number of categories.
+    """
+
+    def __init__(self, n_categories):
+        super().__init__()
+        sizes = torch.as_tensor(n_categories, dtype=torch.long)
+        slots = sizes.clamp(min=1)
+        column = torch.repeat_interleave(torch.arange(len(sizes)), slots)
+        first = torch.cumsum(slots, 0) - slots
+        code = torch.arange(len(column)) - first[column]
+        real, categorical = torch.where(sizes == 0)[0], torch.where(sizes > 0)[0]
+        self.n_columns, self.n_slots = len(sizes), len(column)
+        self.n_real, self.n_categorical = len(real), len(categorical)
+        self.d_out = 2 * self.n_real + int(sizes.sum())
+        width = int(sizes.max()) if len(sizes) else 0
+        start = torch.cumsum(sizes, 0)[categorical] - sizes[categorical]
+        steps = torch.arange(width)
+        pad = start[:, None] + steps  # (n_categorical, width)
+        pad[steps[None] >= sizes[categorical, None]] = int(sizes.sum())  # a -inf slot
+        for name, index in (
+            ("column", column),
+            ("real", real),
+            ("categorical", categorical),
+            ("pad", pad),
+            ("last_code", sizes[categorical] - 1),
+            ("code", code.float()),
+            ("slot_is_category", (sizes > 0)[column]),
+            ("order", torch.argsort(torch.cat([real, categorical]))),
+        ):
+            self.register_buffer(name, index, persistent=False)
+
+    def encode(self, values, known):
+        """Network input: numbers and one-hot codes, zero outside the set ``known``.
+
+        Parameters
+        ----------
+        values : Tensor of shape (..., n_columns)
+            Standardised numbers and category codes.
+        known : Tensor of shape (..., n_columns), bool
+            Cells to show.
+
+        Returns
+        -------
+        slots : Tensor of shape (..., n_slots)
+        """
+        if not self.n_categorical:
+            return values * known
+        slots = values[..., self.column]
+        slots = torch.where(
+            self.slot_is_category, (slots == self.code).to(slots.dtype), slots
+        )
+        return slots * known[..., self.column]
+
+    def columns_of(self, real, categorical):
+        """Put per-cell results (..., n_real) and (..., n_categorical) in column order."""
+        if not self.n_categorical:
+            return real
+        if not self.n_real:
+            return categorical
+        return torch.cat([real, categorical], -1)[..., self.order]
+
+
+class RowDistribution(Distribution):
+    """Independent cells: Gaussian numbers and categorical codes.
+
+    Parameters
+    ----------
+    layout : TableLayout
+        Columns of the row.
+    raw : Tensor of shape (..., d_out)
+        Network outputs: locations, raw scales, logits.
+    sigma : {"learned", "fixed"}, default="learned"
+        Scale of the numbers: floor + softplus(raw), or 1.
+    min_sigma : float, default=0.01
+        The floor, in standardised units.
+    min_probability : float, default=1e-4
+        Floor of the probability of a category, renormalised.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 (torch's own convention)
+
+    def __init__(
+        self, layout, raw, sigma="learned", min_sigma=1e-2, min_probability=1e-4
+    ):
+        self.layout = layout
+        n_real = layout.n_real
+        self.loc = raw[..., :n_real]
+        self.scale = torch.ones_like(self.loc)
+        if sigma == "learned":
+            self.scale = min_sigma + softplus(raw[..., n_real : 2 * n_real])
+        self.sigma = sigma
+        self.log_probs = self._log_probabilities(raw[..., 2 * n_real :], min_probability)
+        super().__init__(
+            batch_shape=(*raw.shape[:-1], layout.n_columns), validate_args=False
+        )
+
+    def _log_probabilities(self, logits, floor):
+        """Log probabilities, (..., n_categorical, n_categories), -inf where padded."""
+        if not self.layout.n_categorical:
+            return logits.new_zeros(*logits.shape[:-1], 0, 1)
+        outside = logits.new_full((*logits.shape[:-1], 1), -torch.inf)
+        padded = torch.cat([logits, outside], -1)[..., self.layout.pad]
+        exists = self.layout.pad < logits.shape[-1]
+        probabilities = torch.softmax(padded, -1).clamp(min=floor) * exists
+        total = probabilities.sum(-1, keepdim=True)
+        return torch.where(exists, probabilities / total, 1.0).log() + torch.where(
+            exists, 0.0, -torch.inf
+        )
+
+    @property
+    def probs(self):
+        """Class probabilities of shape (..., n_categorical, n_categories)."""
+        return self.log_probs.exp()
+
+    @property
+    def mean(self):
+        """Location of numbers and most probable code, (..., n_columns)."""
+        return self.layout.columns_of(self.loc, self.log_probs.argmax(-1).to(self.loc))
+
+    def log_prob(self, values):
+        """Log density (numbers) or log probability (codes) of every cell, nats.
+
+        Parameters
+        ----------
+        values : Tensor of shape (..., n_columns)
+            Coded cells; no NaN.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (..., n_columns)
+        """
+        layout = self.layout
+        z = (values[..., layout.real] - self.loc) / self.scale
+        real = -0.5 * z.square() - self.scale.log() - LOG_SQRT_2PI
+        if not layout.n_categorical:
+            return real
+        codes = values[..., layout.categorical].long().unsqueeze(-1)
+        codes = codes.expand(*self.log_probs.shape[:-1], 1)
+        return layout.columns_of(real, self.log_probs.gather(-1, codes).squeeze(-1))
+
+    def draw(self, uniforms):
+        """Draw by inverting distribution functions.
+
+        Parameters
+        ----------
+        uniforms : Tensor of shape (..., n_columns)
+            In (0, 1), one per cell.
+
+        Returns
+        -------
+        values : Tensor of shape (..., n_columns)
+            With ``sigma="fixed"`` numbers are locations: the scale is not a belief.
+        """
+        layout = self.layout
+        real = self.loc
+        if self.sigma == "learned":
+            inside = uniforms[..., layout.real].clamp(1e-7, 1 - 1e-7)  # of float32
+            noise = torch.special.ndtri(inside)
+            real = self.loc + self.scale * noise
+        cumulated = self.probs.cumsum(-1)
+        below = cumulated < uniforms[..., layout.categorical].unsqueeze(-1)
+        codes = torch.minimum(below.sum(-1), layout.last_code)  # rounding of the sum
+        return layout.columns_of(real, codes.to(real))
+
+    def summary(self, statistic="mean"):
+        """Middle of the mixture of all draws: the first axis is averaged over.
+
+        Parameters
+        ----------
+        statistic : {"mean", "median"}, default="mean"
+            Of the numbers; categories take the most probable code.
+
+        Returns
+        -------
+        values : Tensor of shape (..., n_columns), without the first axis
+        """
+        if statistic == "mean":
+            real = self.loc.mean(0)
+        else:
+            real = self.quantiles(torch.tensor([0.5], device=self.loc.device))[0]
+        codes = self.probs.mean(0).argmax(-1)
+        return self.layout.columns_of(real, codes.to(real))
+
+    def quantiles(self, levels, n_steps=40):
+        """Quantiles of the numbers under the mixture of all draws, by bisection.
+
+        Parameters
+        ----------
+        levels : Tensor of shape (n_levels,)
+            In (0, 1).
+        n_steps : int, default=40
+            Halvings of the bracket.
+
+        Returns
+        -------
+        quantiles : Tensor of shape (n_levels, ..., n_real)
+            With ``sigma="fixed"``, of the locations alone.
+        """
+        if self.sigma != "learned":
+            return torch.quantile(self.loc, levels, dim=0)
+        level = levels.view(-1, *[1] * (self.loc.ndim - 1))
+        reach = 6 * self.scale.amax(0)
+        low = (self.loc.amin(0) - reach).expand(len(levels), *self.loc.shape[1:])
+        high = (self.loc.amax(0) + reach).expand_as(low)
+        for _ in range(n_steps):
+            middle = 0.5 * (low + high)
+            z = (middle.unsqueeze(1) - self.loc) / self.scale
+            below = torch.special.ndtr(z).mean(1) < level
+            low = torch.where(below, middle, low)
+            high = torch.where(below, high, middle)
+        return 0.5 * (low + high)

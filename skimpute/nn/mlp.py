@@ -1,0 +1,88 @@
+"""Dense layers with stacked weights: several networks of one shape in one pass."""
+
+import math
+
+import torch
+from torch import nn
+
+
+class StackedLinear(nn.Module):
+    """Linear layers of an ensemble, ``y[e] = x[e] @ weight[e] + bias[e]``.
+
+    Parameters
+    ----------
+    n_members : int
+        Number of networks.
+    d_in, d_out : int
+        Widths.
+    bias : bool, default=True
+        Whether there is a bias.
+    fan_in : int or None, default=None
+        Width that sets the size of the first weights, d_in if None; more where several
+        layers are added up to one.
+    """
+
+    def __init__(self, n_members, d_in, d_out, bias=True, fan_in=None):
+        super().__init__()
+        self.fan_in = max(d_in if fan_in is None else fan_in, 1)
+        self.weight = nn.Parameter(torch.empty(n_members, d_in, d_out))
+        self.bias = nn.Parameter(torch.empty(n_members, 1, d_out)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """Draw weights as ``torch.nn.Linear`` does."""
+        bound = 1 / math.sqrt(self.fan_in)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x, plus=None):
+        """Map x of shape (member, n, d_in) to (member, n, d_out); ``plus`` stands for the bias."""
+        plus = self.bias if plus is None else plus
+        if plus is None:
+            return torch.bmm(x, self.weight)
+        return torch.baddbmm(plus, x, self.weight)
+
+
+class ResidualBlock(nn.Module):
+    """``h + activation(Linear(h))``."""
+
+    def __init__(self, n_members, width, slope=0.01):
+        super().__init__()
+        self.linear = StackedLinear(n_members, width, width)
+        self.slope = slope
+
+    def forward(self, h):
+        """Map (member, n, width) to the same shape."""
+        return h + nn.functional.leaky_relu(self.linear(h), self.slope)
+
+
+class ResidualMLP(nn.Module):
+    """Input layer, residual blocks, output layer; keeps what every block was given.
+
+    Parameters
+    ----------
+    n_members : int
+        Number of networks.
+    d_in, width, depth, d_out : int
+        Input width, hidden width, number of blocks, output width.
+    slope : float, default=0.01
+        Of the leaky rectifier.
+    """
+
+    def __init__(self, n_members, d_in, width, depth, d_out, slope=0.01):
+        super().__init__()
+        self.first = StackedLinear(n_members, d_in, width)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(n_members, width, slope) for _ in range(depth)
+        )
+        self.last = StackedLinear(n_members, width, d_out)
+        self.slope = slope
+
+    def forward(self, x):
+        """Return the output and the memories: inputs of the blocks, then the last h."""
+        h = nn.functional.leaky_relu(self.first(x), self.slope)
+        memories = [h]
+        for block in self.blocks:
+            h = block(h)
+            memories.append(h)
+        return self.last(h), memories

@@ -1,0 +1,352 @@
+"""Variational autoencoder with arbitrary conditioning [1]_, for table rows.
+
+References
+----------
+.. [1] Ivanov, Figurnov & Vetrov (2019), "Variational Autoencoder with Arbitrary
+   Conditioning", ICLR. Equation and section numbers below are this paper's.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import leaky_relu, softplus
+
+from skimpute.nn.heads import LOG_SQRT_2PI, RowDistribution, TableLayout
+from skimpute.nn.mlp import ResidualMLP, StackedLinear
+
+MIN_LATENT_STD = 1e-3
+
+
+@dataclass
+class State:
+    """What the prior network makes of the context; the same for all draws.
+
+    Attributes
+    ----------
+    mean, std : Tensor of shape (n_members, n_rows, latent_dim)
+        Of the prior p(z | context).
+    recalled : list of Tensor of shape (n_members, n_rows, width)
+        What the decoder's layers add up from the prior network's memories.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    recalled: list
+
+
+def gaussian_kl(mean_q, std_q, mean_p, std_p):
+    """KL(q || p) of diagonal Gaussians, summed over the last axis, nats."""
+    ratio = std_q / std_p
+    distance = (mean_q - mean_p) / std_p
+    return (0.5 * (ratio.square() + distance.square() - 1) - ratio.log()).sum(-1)
+
+
+def gaussian_log_prob(z, mean, std):
+    """Log density of diagonal Gaussians, summed over the last axis, nats."""
+    return (-0.5 * ((z - mean) / std).square() - std.log() - LOG_SQRT_2PI).sum(-1)
+
+
+class Decoder(nn.Module):
+    """Latent to row: p(x | z, context), fed with the prior network's memories (A.1).
+
+    A layer on the concatenation [h, memory] is written as W_h h + W_m memory, so that
+    the second term is computed once per row, whatever the number of draws.
+    """
+
+    def __init__(self, n_members, d_latent, d_in, width, depth, d_out, slope=0.01):
+        super().__init__()
+        self.first = StackedLinear(n_members, d_latent, width)
+        blocks = range(depth + 1)
+        self.from_h = nn.ModuleList(
+            StackedLinear(n_members, width, width, bias=False, fan_in=2 * width)
+            for _ in blocks
+        )
+        self.from_memory = nn.ModuleList(
+            StackedLinear(n_members, width, width, fan_in=2 * width) for _ in blocks
+        )
+        fan_in = width + d_in
+        self.last = StackedLinear(n_members, width, d_out, bias=False, fan_in=fan_in)
+        self.from_input = StackedLinear(n_members, d_in, d_out, fan_in=fan_in)
+        self.slope = slope
+
+    def recall(self, inputs, memories):
+        """Terms of the memories, last memory first, then that of the inputs."""
+        terms = [
+            layer(memory)
+            for layer, memory in zip(self.from_memory, reversed(memories), strict=True)
+        ]
+        return [*terms, self.from_input(inputs)]
+
+    def forward(self, z, recalled):
+        """Map z of shape (member, draw, row, d) to raw outputs (member, draw, row, out)."""
+        n_members, n_draws, n_rows, _ = z.shape
+
+        def per_draw(term):  # (member, draw * row, width)
+            return term.unsqueeze(1).expand(-1, n_draws, -1, -1).flatten(1, 2)
+
+        h = leaky_relu(self.first(z.flatten(1, 2)), self.slope)
+        for layer, term in zip(self.from_h, recalled[:-1], strict=True):
+            h = h + leaky_relu(layer(h, plus=per_draw(term)), self.slope)
+        raw = self.last(h, plus=per_draw(recalled[-1]))
+        return raw.view(n_members, n_draws, n_rows, -1)
+
+
+class VAEAC(nn.Module):
+    """Proposal, prior and generative networks over rows of a table.
+
+    Parameters
+    ----------
+    n_categories : sequence of int
+        Per column: 0 for a number, else the number of categories.
+    latent_dim, width, depth : int
+        Dimension of z; hidden width; number of residual blocks.
+    sigma : {"learned", "fixed"}
+        Scale of Gaussian cells; "fixed" is 1 in standardised units (A.2).
+    min_sigma : float
+        Floor of a learned scale, standardised units.
+    alpha : float
+        Weight of the bound against the GSNN objective (eq. 16); 0 has no proposal.
+    sample_latent : bool
+        False is the NN variant (D.2): z is the prior's mean.
+    sigma_mu, sigma_sigma : float
+        Prior regulariser (eq. 8).
+    n_members : int
+        Networks trained side by side; draw i belongs to member i mod n_members.
+    n_importance : int
+        Importance samples of the validation score.
+    """
+
+    phases = ("fit",)
+
+    def __init__(
+        self,
+        n_categories,
+        latent_dim=64,
+        width=256,
+        depth=10,
+        *,
+        sigma="learned",
+        min_sigma=1e-2,
+        alpha=1.0,
+        sample_latent=True,
+        sigma_mu=1e4,
+        sigma_sigma=1e-4,
+        n_members=1,
+        n_importance=25,
+    ):
+        super().__init__()
+        self.layout = TableLayout(n_categories)
+        self.latent_dim, self.n_members = latent_dim, n_members
+        self.sigma, self.min_sigma = sigma, min_sigma
+        self.alpha, self.sample_latent = alpha, sample_latent
+        self.sigma_mu, self.sigma_sigma = sigma_mu, sigma_sigma
+        self.n_importance = n_importance
+        n_slots, n_columns = self.layout.n_slots, self.layout.n_columns
+        d_prior, d_proposal = n_slots + n_columns, n_slots + 2 * n_columns
+        self.prior = ResidualMLP(n_members, d_prior, width, depth, 2 * latent_dim)
+        self.proposal = None
+        if alpha > 0 and sample_latent:
+            self.proposal = ResidualMLP(
+                n_members, d_proposal, width, depth, 2 * latent_dim
+            )
+        self.decoder = Decoder(
+            n_members, latent_dim, d_prior, width, depth, self.layout.d_out
+        )
+        self.terms = {}
+
+    def phase_parameters(self, phase):
+        """Parameters stepped in ``phase``: all."""
+        return list(self.parameters())
+
+    def progress(self, share):
+        """Told the share of training done; nothing is scheduled here."""
+
+    def selectable(self, share):
+        """Say whether an epoch may be kept as the best: any may."""
+        return True
+
+    # -- networks
+
+    def _latent(self, outputs):
+        mean, raw = outputs.chunk(2, -1)
+        return mean, MIN_LATENT_STD + softplus(raw)
+
+    def _all_members(self, inputs):
+        return inputs.unsqueeze(0).expand(self.n_members, -1, -1)
+
+    def encode(self, batch):
+        """Prior p(z | context) and what the decoder needs of the context.
+
+        Cells outside the context reach nothing but the proposal and the loss.
+        """
+        slots = self.layout.encode(batch.values, batch.context)
+        inputs = torch.cat([slots, (~batch.context).to(slots.dtype)], -1)
+        inputs = self._all_members(inputs)
+        outputs, memories = self.prior(inputs)
+        mean, std = self._latent(outputs)
+        return State(mean, std, self.decoder.recall(inputs, memories))
+
+    def propose(self, batch):
+        """Proposal q(z | observed, context): mean and std, (member, row, d).
+
+        The gaps of the data go to the proposal only: it must tell a missing value
+        from a mean value (4.2).
+        """
+        slots = self.layout.encode(batch.values, batch.observed)
+        hidden = [(~batch.context).to(slots.dtype), (~batch.observed).to(slots.dtype)]
+        outputs, _ = self.proposal(self._all_members(torch.cat([slots, *hidden], -1)))
+        return self._latent(outputs)
+
+    def decode(self, state, z):
+        """Distribution of rows given z of shape (member, draw, row, d)."""
+        return RowDistribution(
+            self.layout, self.decoder(z, state.recalled), self.sigma, self.min_sigma
+        )
+
+    # -- objective
+
+    def loss(self, batch, generator, phase="fit"):
+        """Negative objective (eq. 6, 8, 16) per row, nats per column.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows with observed, context and target.
+        generator : torch.Generator
+            Source of the latent noise.
+        phase : str, default="fit"
+            The only phase.
+
+        Returns
+        -------
+        loss : Tensor of shape (n_rows,)
+            Mean over members.
+        """
+        state = self.encode(batch)
+        shape = (*state.mean.shape[:2], 2 * self.latent_dim)
+        noise = torch.randn(shape, generator=generator, device=state.mean.device)
+        noise, prior_noise = noise.chunk(2, -1)
+        regulariser = self._regulariser(state)
+        objective = 0.0
+        if self.proposal is not None:
+            mean, std = self.propose(batch)
+            reconstruction = self._reconstruction(batch, state, mean + std * noise)
+            kl = gaussian_kl(mean, std, state.mean, state.std)
+            objective = self.alpha * (reconstruction - kl + regulariser)
+            self._report(reconstruction=reconstruction, kl=kl)
+        if self.alpha < 1 or self.proposal is None:
+            z = state.mean
+            if self.sample_latent:
+                z = z + state.std * prior_noise
+            likelihood = self._reconstruction(batch, state, z)
+            weight = 1 - self.alpha if self.proposal is not None else 1.0
+            objective = objective + weight * likelihood
+            self._report(likelihood=likelihood)
+        return -objective.mean(0) / self.layout.n_columns
+
+    def _report(self, **terms):
+        for name, value in terms.items():
+            self.terms[name] = value.detach().mean() / self.layout.n_columns
+
+    def _regulariser(self, state):
+        """Log density of the hyperprior of the prior's parameters (eq. 8; 4.3.2)."""
+        size = state.mean.square() / (2 * self.sigma_mu**2)
+        return (self.sigma_sigma * (state.std.log() - state.std) - size).sum(-1)
+
+    def _reconstruction(self, batch, state, z):
+        """Sum of log p(x | z, context) over target cells (eq. 9), (member, row)."""
+        cells = self.decode(state, z.unsqueeze(1)).log_prob(batch.values)
+        return (cells * batch.target).sum(-1).squeeze(1)
+
+    # -- estimates of the likelihood
+
+    def validate(self, batch, generator):
+        """Negative log-likelihood estimate of the targets per row, nats per column."""
+        n_draws = self.n_importance * self.n_members if self.sample_latent else 1
+        shape = (n_draws, len(batch), self.latent_dim)
+        noise = torch.randn(shape, generator=generator, device=batch.values.device)
+        weights = self.log_weights(batch, noise)
+        log_prob = torch.logsumexp(weights, 0) - math.log(len(weights))
+        return -log_prob / self.layout.n_columns
+
+    def log_weights(self, batch, noise, estimator="is"):
+        """Log importance weights of the target cells given the context.
+
+        Their log mean exp estimates log p(target | context): IWAE (eq. 18) with draws
+        from the proposal, or Monte Carlo (eq. 17) with draws from the prior.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows with observed, context and target.
+        noise : Tensor of shape (n_draws, n_rows, latent_dim)
+            Standard normal.
+        estimator : {"is", "mc"}, default="is"
+            Networks without a proposal always use "mc".
+
+        Returns
+        -------
+        log_weights : Tensor of shape (n_draws, n_rows)
+            Nats, standardised units.
+        """
+        state = self.encode(batch)
+        noise = self._to_members(noise)
+        prior = state.mean.unsqueeze(1), state.std.unsqueeze(1)
+        if self.proposal is None or estimator == "mc":
+            z = self._prior_draws(state, noise)
+            correction = 0.0
+        else:
+            mean, std = (part.unsqueeze(1) for part in self.propose(batch))
+            z = mean + std * noise
+            correction = gaussian_log_prob(z, *prior) - gaussian_log_prob(z, mean, std)
+        cells = self.decode(state, z).log_prob(batch.values) * batch.target
+        return (cells.sum(-1) + correction).transpose(0, 1).flatten(0, 1)
+
+    # -- imputation
+
+    def predictive(self, state, noise):
+        """Distribution of every cell for each draw of z from the prior.
+
+        Parameters
+        ----------
+        state : State
+            From :meth:`encode`.
+        noise : Tensor of shape (n_draws, n_rows, latent_dim)
+            Standard normal.
+
+        Returns
+        -------
+        rows : RowDistribution with batch shape (n_draws, n_rows, n_columns)
+        """
+        z = self._prior_draws(state, self._to_members(noise))
+        raw = self.decoder(z, state.recalled)
+        raw = raw.transpose(0, 1).flatten(0, 1)[: len(noise)]
+        return RowDistribution(self.layout, raw, self.sigma, self.min_sigma)
+
+    def draws(self, state, noise, uniforms):
+        """Draw whole rows, (n_draws, n_rows, n_columns).
+
+        Parameters
+        ----------
+        state : State
+            From :meth:`encode`.
+        noise : Tensor of shape (n_draws, n_rows, latent_dim)
+            Standard normal, for z.
+        uniforms : Tensor of shape (n_draws, n_rows, n_columns)
+            In (0, 1), for the cells given z.
+        """
+        return self.predictive(state, noise).draw(uniforms)
+
+    def _prior_draws(self, state, noise):
+        if not self.sample_latent:
+            noise = torch.zeros_like(noise)
+        return state.mean.unsqueeze(1) + state.std.unsqueeze(1) * noise
+
+    def _to_members(self, noise):
+        """Draws (n_draws, row, d) as (member, draw, row, d); the last repeats."""
+        short = -len(noise) % self.n_members
+        if short:
+            noise = torch.cat([noise, noise[-1:].expand(short, -1, -1)])
+        return noise.unflatten(0, (-1, self.n_members)).transpose(0, 1)
