@@ -10,7 +10,9 @@ import numpy as np
 
 __all__ = [
     "brier",
+    "brier_cells",
     "crps",
+    "crps_cells",
     "energy_score",
     "interval_coverage",
     "interval_width",
@@ -193,12 +195,35 @@ def brier(y_true, draws, *, where=None, average="cells"):
     2.0
     """
     y_true, draws, where = _draws_pair(y_true, draws, where, _as_codes)
-    m = _at_least_two(draws)
-    cells = np.sort(draws[:, where], axis=0)
-    wrong = np.mean(cells != y_true[where], axis=0)
-    different = 1.0 - _equal_pairs(cells) / (m * (m - 1) / 2)
-    scores = _spread_out(2.0 * wrong - different, where)
+    _at_least_two(draws)
+    scores = _spread_out(brier_cells(y_true[where], draws[:, where]), where)
     return _average(_column_means(scores, where), where, average)
+
+
+def brier_cells(y_true, draws):
+    """`brier` of each of a list of cells, without any checks.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n_cells,)
+        Codes of the true categories.
+    draws : ndarray of shape (n_imputations, n_cells)
+        Codes of two or more draws.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_cells,)
+        Fair Brier score of each cell.
+
+    Examples
+    --------
+    >>> brier_cells(np.array([1, 1]), np.array([[0, 1], [2, 1]])).tolist()
+    [1.0, 0.0]
+    """
+    m = len(draws)
+    ordered = np.sort(draws, axis=0)
+    wrong = np.mean(ordered != y_true, axis=0)
+    return 2.0 * wrong - (1.0 - _equal_pairs(ordered) / (m * (m - 1) / 2))
 
 
 def crps(y_true, draws, *, where=None, scale=None, fair=True, average="cells"):
@@ -249,15 +274,42 @@ def crps(y_true, draws, *, where=None, scale=None, fair=True, average="cells"):
     0.5
     """
     y_true, draws, where = _draws_pair(y_true, draws, where, _as_numbers)
-    m = _at_least_two(draws) if fair else len(draws)
-    pairs = m * (m - 1) if fair else m * m
-    # Differences to the truth first: sums of large numbers would lose their digits.
-    off = np.sort(draws[:, where] - y_true[where], axis=0)
-    # Sum over i < j of x_(j) - x_(i) is a weighted sum of the sorted values.
-    weights = 2.0 * np.arange(m) - (m - 1)
-    cells = np.abs(off).mean(axis=0) - np.einsum("m,mc->c", weights, off) / pairs
+    if fair:
+        _at_least_two(draws)
+    cells = crps_cells(y_true[where], draws[:, where], fair=fair)
     scores = _spread_out(cells, where) / _check_scale(scale, where)
     return _average(_column_means(scores, where), where, average)
+
+
+def crps_cells(y_true, draws, *, fair=True):
+    """`crps` of each of a list of cells, without any checks.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n_cells,)
+        True values.
+    draws : ndarray of shape (n_imputations, n_cells)
+        Draws, two or more if `fair`.
+    fair : bool, default=True
+        Whether the score is unbiased in the number of draws.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_cells,)
+        Score of each cell, in the units of the data.
+
+    Examples
+    --------
+    >>> crps_cells(np.array([0.0, 2.0]), np.array([[1.0, 1.0], [3.0, 3.0]])).tolist()
+    [1.0, 0.0]
+    """
+    m = len(draws)
+    pairs = m * (m - 1) if fair else m * m
+    # Differences to the truth first: sums of large numbers would lose their digits.
+    off = np.sort(draws - y_true, axis=0)
+    # Sum over i < j of x_(j) - x_(i) is a weighted sum of the sorted values.
+    weights = 2.0 * np.arange(m) - (m - 1)
+    return np.abs(off).mean(axis=0) - np.einsum("m,mc->c", weights, off) / pairs
 
 
 def energy_score(y_true, draws, *, where=None, scale=None, fair=True, average="rows"):

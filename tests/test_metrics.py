@@ -207,6 +207,11 @@ def test_brier_equals_the_sum_over_pairs(rng):
     assert brier(y, draws) == pytest.approx((2 * wrong - pairs).mean())
 
 
+def test_scores_of_no_cells_are_empty():
+    for score in (metrics.crps_cells, metrics.brier_cells):
+        assert score(np.zeros(0), np.zeros((3, 0))).shape == (0,)
+
+
 # -- intervals -----------------------------------------------------------------------
 
 
