@@ -1,8 +1,10 @@
 """Write the pages that are drawn from the package and from stored results."""
 
+import ast
 import importlib
 import inspect
 import json
+import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -89,15 +91,18 @@ def section(title, names, module="skimpute", about=""):
 
 # --- the benchmarks page ------------------------------------------------------------
 
+# Numbers of a record that say how something was measured, not what came out.
+CIRCUMSTANCES = ["mechanism", "rate", "n_draws", "python", "versions", "machine"]
+NOT_MEASURES = {"seed", "n_rows", "n_columns", "n_epochs", "best_epoch", *CIRCUMSTANCES}
+
 
 def benchmarks_page(folder):
     """One section per results file, one table per measure in it.
 
-    A file ``<topic>.jsonl`` holds one JSON object per line: either
-    ``{"about": "text"}`` (with an optional ``"title"``), or one finished cell with the
-    keys ``table``, ``method``, ``seed`` and ``measures`` (name -> number); a line may
-    add anything else, of which ``versions``, ``machine``, ``mechanism`` and ``rate``
-    are shown. A method whose numbers come from a paper has ``"source"``.
+    A file ``<topic>.jsonl`` holds one JSON object per line and finished cell: the keys
+    ``table``, ``method`` and ``seed``, those of CIRCUMSTANCES, and any other number as
+    a measure. The text above its tables is the docstring of ``<topic>.py``, which lies
+    beside the folder; a picture ``<topic>.png`` in the folder is shown.
     """
     files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
     if not files:
@@ -108,29 +113,44 @@ def benchmarks_page(folder):
 def topic_section(path):
     """The section of one results file."""
     with path.open(encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines if line.strip()]
-    about = [record for record in records if "about" in record]
-    cells = [record for record in records if "measures" in record]
-    title = next((r["title"] for r in about if "title" in r), path.stem)
-    parts = [title, "-" * len(title), ""]
-    parts += [text for record in about for text in (record["about"], "")]
-    parts += [*circumstances(cells), ""]
+        cells = [json.loads(line) for line in lines if line.strip()]
+    title = path.stem.replace("_", " ").capitalize()
+    parts = [title, "-" * len(title), "", script_docstring(path), ""]
+    parts += [
+        *circumstances(cells),
+        "",
+        "Mean ± standard deviation (number of runs).",
+        "",
+    ]
     picture = path.with_suffix(".png")
     if picture.is_file():
-        parts += [f".. image:: /{relative_to_docs(picture)}", f"   :alt: {title}", ""]
-    for measure in dict.fromkeys(name for cell in cells for name in cell["measures"]):
+        inside = picture.relative_to(RESULTS.parents[2]).as_posix()
+        parts += [f".. image:: /../{inside}", f"   :alt: {title}", ""]
+    for measure in dict.fromkeys(name for cell in cells for name in measures(cell)):
         parts += [measure_table(measure, cells), ""]
     return "\n".join(parts)
 
 
-def relative_to_docs(path):
-    """A path as Sphinx wants it: from the docs folder."""
-    return "../" + path.relative_to(RESULTS.parents[2]).as_posix()
+def script_docstring(path):
+    """What the script that wrote a results file says of itself."""
+    script = path.parents[1] / f"{path.stem}.py"
+    if not script.is_file():
+        return ""
+    return ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+
+
+def measures(cell):
+    """The numbers of a record that are results."""
+    return {
+        name: value
+        for name, value in cell.items()
+        if isinstance(value, int | float) and name not in NOT_MEASURES
+    }
 
 
 def circumstances(cells):
     """What the numbers were measured with, once per distinct value."""
-    for key in ("mechanism", "rate", "machine", "versions"):
+    for key in CIRCUMSTANCES:
         values = dict.fromkeys(plain(cell[key]) for cell in cells if key in cell)
         if values:
             yield f"- {key}: {'; '.join(values)}"
@@ -146,28 +166,41 @@ def plain(value):
 def measure_table(measure, cells):
     """A table of one measure: a row per data set, a column per method."""
     numbers = defaultdict(list)
+    sizes = {}
     for cell in cells:
-        if cell["measures"].get(measure) is not None:
-            numbers[cell["table"], cell["method"]].append(cell["measures"][measure])
-    tables = list(dict.fromkeys(table for table, _ in numbers))
+        sizes.setdefault(cell["table"], size(cell))
+        value = measures(cell).get(measure)
+        if value is not None and math.isfinite(value):
+            numbers[cell["table"], cell["method"]].append(value)
     methods = list(dict.fromkeys(method for _, method in numbers))
     rows = [["table", *methods]]
-    for table in tables:
-        rows.append([table, *(summary(numbers[table, m]) for m in methods)])
+    for table in dict.fromkeys(table for table, _ in numbers):
+        row = [summary(numbers[table, method]) for method in methods]
+        rows.append([table + sizes[table], *row])
     lines = [f".. list-table:: {measure}", "   :header-rows: 1", ""]
     for row in rows:
         marks = ["   * -", *["     -"] * (len(row) - 1)]
-        lines += [
-            f"{mark} {cell}".rstrip() for mark, cell in zip(marks, row, strict=True)
-        ]
+        lines += [f"{m} {text}".rstrip() for m, text in zip(marks, row, strict=True)]
     return "\n".join(lines)
+
+
+def size(cell):
+    """Rows and columns of a table, where a record has them."""
+    if "n_rows" not in cell:
+        return ""
+    return f" ({cell['n_rows']} x {cell['n_columns']})"
 
 
 def summary(numbers):
     """Mean and standard deviation over seeds, in three significant digits."""
     if not numbers:
         return ""
-    mean = f"{statistics.fmean(numbers):.3g}"
+    mean = number(statistics.fmean(numbers))
     if len(numbers) == 1:
         return mean
-    return f"{mean} ± {statistics.stdev(numbers):.2g} ({len(numbers)})"
+    return f"{mean} ± {number(statistics.stdev(numbers), 2)} ({len(numbers)})"
+
+
+def number(value, digits=3):
+    """Significant digits; whole numbers from a thousand on."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"

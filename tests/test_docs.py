@@ -56,16 +56,21 @@ def test_benchmarks_page_does_without_results(generate, tmp_path):
 
 
 def test_benchmarks_page_shows_mean_and_spread_over_seeds(generate, tmp_path):
-    lines = [{"title": "Fourteen tables", "about": "Half of the cells hidden."}]
-    for seed, value in enumerate([0.5, 0.7]):
-        cell = {"table": "iris", "method": "mice", "seed": seed, "rate": 0.5}
-        lines.append({**cell, "measures": {"NRMSE": value}})
-    lines.append(
-        {"table": "iris", "method": "paper", "measures": {"NRMSE": 0.59, "PFC": None}}
-    )
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (tmp_path / "paper_tables.py").write_text('"""Half of all cells hidden."""\n')
+    size = {"n_rows": 150, "n_columns": 5, "rate": 0.5}
+    lines = [
+        {"table": "iris", "method": "mice", "seed": 0, **size, "nrmse": 0.5},
+        {"table": "iris", "method": "mice", "seed": 1, **size, "nrmse": 0.7},
+        {"table": "iris", "method": "paper", "nrmse": 0.59, "pfc": None},
+        {"table": "wine", "method": "paper", "nrmse": float("nan"), "seconds": 1234.5},
+    ]
     text = "\n".join(json.dumps(line) for line in lines)
-    (tmp_path / "paper.jsonl").write_text(text, encoding="utf-8")
-    page = generate.benchmarks_page(tmp_path)
-    assert "Fourteen tables\n---------------" in page
+    (folder / "paper_tables.jsonl").write_text(text, encoding="utf-8")
+    page = generate.benchmarks_page(folder)
+    assert "Paper tables\n------------\n\nHalf of all cells hidden." in page
     assert "- rate: 0.5" in page
-    assert "   * - iris\n     - 0.6 ± 0.14 (2)\n     - 0.59" in page
+    assert "   * - iris (150 x 5)\n     - 0.6 ± 0.14 (2)\n     - 0.59\n" in page
+    assert "list-table:: pfc" not in page
+    assert "   * - wine\n     - 1234" in page
