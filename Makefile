@@ -7,18 +7,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OLDEST := $(VENV)-oldest
 
-.PHONY: help install demo test test-slow test-oldest lint format docs clean
+.PHONY: help install demo test test-slow test-oldest lint format docs bench-tables clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo        complete the bundled penguins table and draw a picture"
-	@echo "make test        lint, types and tests"
-	@echo "make test-slow   the tests marked slow, which make test leaves out"
-	@echo "make test-oldest the tests with the oldest versions that are allowed"
-	@echo "make lint        ruff and mypy only"
-	@echo "make format      let ruff rewrite the files"
-	@echo "make docs        run the examples and build docs/_build/html"
-	@echo "make clean       remove all that was made here, .venv included"
+	@echo "make demo          complete the bundled penguins table and draw a picture"
+	@echo "make test          lint, types and tests"
+	@echo "make test-slow     the tests marked slow, which make test leaves out"
+	@echo "make test-oldest   the tests with the oldest versions that are allowed"
+	@echo "make lint          ruff and mypy only"
+	@echo "make format        let ruff rewrite the files"
+	@echo "make docs          run the examples and build docs/_build/html"
+	@echo "make bench-tables  the tables of the VAEAC paper (hours; ARGS=... for its options)"
+	@echo "make clean         remove all that was made here, .venv included"
+
 
 
 # Made again only when what it is made from has changed.
@@ -58,6 +60,10 @@ test-oldest:
 		--constraint constraints-oldest.txt --editable '.[test]'
 	$(OLDEST)/bin/pytest -q --override-ini addopts= --override-ini filterwarnings=default \
 		-m 'not slow' tests
+
+# Long, resumed where it stopped: make bench-tables ARGS="--methods mice default"
+bench-tables: $(READY)
+	$(BIN)/python examples/benchmarks/vaeac_tables.py $(ARGS)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

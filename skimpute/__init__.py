@@ -5,7 +5,10 @@ that show how uncertain the gaps are (``sample``), and judges itself without
 labels (``score``), so that it fits into a ``Pipeline`` or a ``GridSearchCV``.
 """
 
-from importlib import import_module
+from skimpute import datasets, masks, metrics
+from skimpute.baselines import MICEImputer, MissForestImputer
+from skimpute.plotting import ImputationDisplay
+from skimpute.vaeac import VAEACImputer
 
 __version__ = "0.1.0"
 
@@ -18,22 +21,3 @@ __all__ = [
     "masks",
     "metrics",
 ]
-
-_HOMES = {
-    "ImputationDisplay": "plotting",
-    "MICEImputer": "baselines",
-    "MissForestImputer": "baselines",
-    "VAEACImputer": "vaeac",
-}
-
-
-def __getattr__(name):
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_HOMES.get(name, name)}")
-    return getattr(module, name) if name in _HOMES else module
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
