@@ -34,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)
 
 demo: $(READY)
-	$(BIN)/skimpute demo
+	$(BIN)/skimpute demo --output-dir demo
 
 lint: $(READY)
 	$(BIN)/ruff check .

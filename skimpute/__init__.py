@@ -5,10 +5,14 @@ that show how uncertain the gaps are (``sample``), and judges itself without
 labels (``score``), so that it fits into a ``Pipeline`` or a ``GridSearchCV``.
 """
 
-from skimpute import datasets, masks, metrics
-from skimpute.baselines import MICEImputer, MissForestImputer
-from skimpute.plotting import ImputationDisplay
-from skimpute.vaeac import VAEACImputer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
+    from skimpute import datasets, masks, metrics
+    from skimpute.baselines import MICEImputer, MissForestImputer
+    from skimpute.plotting import ImputationDisplay
+    from skimpute.vaeac import VAEACImputer
 
 __version__ = "0.1.0"
 
@@ -21,3 +25,24 @@ __all__ = [
     "masks",
     "metrics",
 ]
+
+_HOMES = {
+    "ImputationDisplay": "plotting",
+    "MICEImputer": "baselines",
+    "MissForestImputer": "baselines",
+    "VAEACImputer": "vaeac",
+}
+
+
+def __getattr__(name):
+    """Import a public name when it is first asked for: `skimpute --help` needs none."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    value = getattr(module, name) if name in _HOMES else module
+    globals()[name] = value  # the next time it is found without this function
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
