@@ -503,7 +503,7 @@ def _to_common(arrays):
     """Float64 arrays; objects become shared codes (same object, same code)."""
     if not any(array.dtype == object for array in arrays):
         return arrays
-    known = {}
+    known: dict = {}
 
     def encode(value):
         if isinstance(value, float) and value != value:

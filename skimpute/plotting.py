@@ -205,9 +205,10 @@ def plot_report(X, imputations, *, history=None, title=None):
     columns = display._columns(None)
     rows = -(-len(columns) // 4)
     heights = (3.9, 2.2 * rows + 0.5)
-    figure = Figure(figsize=(11, sum(heights) + 0.4), layout="constrained", dpi=120)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
-    above, below = figure.subfigures(2, 1, height_ratios=heights, hspace=0.04)
+    size = (11, sum(heights) + 0.4)
+    figure = Figure(figsize=size, layout=_roomy_layout(), dpi=120)
+    halves = figure.subfigures(2, 1, height_ratios=heights, hspace=0.04)
+    above, below = np.asarray(halves)
     has_curve = history is not None and len(_series(history, "loss")[0]) > 0
     axes = (
         above.subplots(1, 2, width_ratios=(1.5, 1)) if has_curve else above.subplots()
@@ -632,14 +633,14 @@ def _panel_legend(figure, n_draws):
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=_OBSERVED, alpha=0.7, label="observed")]
+    handles: list = [Patch(color=_OBSERVED, alpha=0.7, label="observed")]
     if n_draws:
         plural = f"imputed, {n_draws} draws together" if n_draws > 1 else "imputed"
         handles.append(Patch(color=_IMPUTED, label=plural))
     if n_draws > 1:
-        single = {"color": _IMPUTED, "lw": 0.8, "alpha": 0.6, "marker": "o", "ms": 3.5}
-        white = {"markerfacecolor": "white", "markeredgecolor": _INK}
-        handles.append(Line2D([], [], label="single draws", **single, **white))
+        single = Line2D([], [], color=_IMPUTED, lw=0.8, alpha=0.6, marker="o", ms=3.5)
+        single.set(label="single draws", markerfacecolor="white", markeredgecolor=_INK)
+        handles.append(single)
     figure.legend(
         handles=handles,
         loc="outside upper left" if figure.get_layout_engine() else "upper left",
@@ -709,8 +710,7 @@ def _panels(ax, count):
     if ax is None:
         columns = min(count, 4)
         size = (2.75 * columns + 0.3, 2.2 * -(-count // columns) + 0.5)
-        figure = plt.figure(figsize=size, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
+        figure = plt.figure(figsize=size, layout=_roomy_layout())
         return figure, _grid(figure, count)
     if not isinstance(ax, (list, tuple, np.ndarray)) and count > 1:
         figure, place = ax.figure, ax.get_subplotspec()
@@ -724,6 +724,12 @@ def _panels(ax, count):
             f"ax must hold one Axes per column: {count} columns, got {len(axes)} axes."
         )
     return axes[0].figure, axes
+
+
+def _roomy_layout():
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
 
 
 def _grid(figure, count, place=None):
