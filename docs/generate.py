@@ -1,15 +1,20 @@
 """Write the pages that are drawn from the package and from stored results."""
 
 import ast
+import contextlib
 import importlib
 import inspect
+import io
 import json
 import math
+import os
 import statistics
 from collections import defaultdict
 from pathlib import Path
+from unittest import mock
 
 import skimpute
+from skimpute.cli import main
 
 RESULTS = Path(__file__).resolve().parents[1] / "examples" / "benchmarks" / "results"
 
@@ -38,6 +43,7 @@ def write_pages(folder):
     folder.mkdir(exist_ok=True)
     write_if_changed(folder / "api.rst", api_page())
     write_if_changed(folder / "benchmarks.rst", benchmarks_page(RESULTS))
+    write_if_changed(folder / "impute_help.txt", impute_help())
 
 
 def write_if_changed(path, text):
@@ -87,6 +93,19 @@ def section(title, names, module="skimpute", about=""):
         f"{title}\n{'-' * len(title)}\n\n{target}{about}\n\n"
         f".. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: .\n\n{table}\n"
     )
+
+
+def impute_help():
+    """What `skimpute impute --help` prints."""
+    text = io.StringIO()
+    columns = {"COLUMNS": "84", "NO_COLOR": "1"}  # argparse asks the environment
+    with (
+        mock.patch.dict(os.environ, columns),
+        contextlib.redirect_stdout(text),
+        contextlib.suppress(SystemExit),
+    ):
+        main(["impute", "--help"])
+    return text.getvalue()
 
 
 # --- the benchmarks page ------------------------------------------------------------

@@ -50,6 +50,12 @@ def test_every_core_dependency_has_its_reason():
         assert f"* - {requirement.split('>=')[0]}\n" in install
 
 
+def test_options_of_the_command_are_shown(generate):
+    text = generate.impute_help()
+    assert "--n-imputations" in text
+    assert max(map(len, text.splitlines())) <= 84
+
+
 def test_benchmarks_page_does_without_results(generate, tmp_path):
     assert "No results" in generate.benchmarks_page(tmp_path / "absent")
     assert "No results" in generate.benchmarks_page(tmp_path)
