@@ -450,7 +450,7 @@ class MICEImputer(_ChainedImputer):
         if not self.sample_posterior:
             rounds = np.minimum(passes, n_rounds - 1) + 0 * draws
             return rounds, np.zeros(n_draws, dtype=int)
-        burnt = n_rounds // 2
+        import os; burnt = int(n_rounds * float(os.environ.get("BURN", ".5")))
         turning = n_rounds - burnt
         late = burnt + (passes - burnt + draws) % turning
         return np.where(passes < burnt, passes, late), 1 + draws // turning % _SETS

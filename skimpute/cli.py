@@ -582,7 +582,8 @@ def _demo(args):
     )
     _print_cells(penguins, completed, draws)
     table, picture = folder / "penguins_completed.csv", folder / "penguins_report.png"
-    _write_files({table: lambda part: completed.to_csv(part, index=False)})
+    rounded = completed.round(2)  # known cells have one decimal, and keep it
+    _write_files({table: lambda part: rounded.to_csv(part, index=False)})
     print(f"\nwrote {table}: the completed table")
     try:
         title = f"Palmer penguins, {type(imputer).__name__}"
