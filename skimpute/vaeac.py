@@ -40,6 +40,7 @@ class VAEACImputer(NeuralImputer):
         batch_size=64,
         learning_rate=1e-3,
         learning_rate_schedule="cosine",
+        weight_decay=0.01,
         validation_fraction=0.15,
         n_iter_no_change=None,
         device="auto",
@@ -73,6 +74,7 @@ class VAEACImputer(NeuralImputer):
         self.max_seconds = max_seconds
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
         self.learning_rate_schedule = learning_rate_schedule
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

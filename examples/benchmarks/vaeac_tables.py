@@ -43,6 +43,7 @@ PAPER = {
     "batch_size": 64,
     "learning_rate": 3e-4,
     "learning_rate_schedule": "constant",
+    "weight_decay": 0.0,
     "validation_fraction": 0.25,
     "n_validation_importance": 25,
     "n_iter_no_change": 100,

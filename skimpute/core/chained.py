@@ -265,7 +265,7 @@ class ChainedEquations:
 
     # -- fitting
 
-    def fit(self, values, rng, *, sample):
+    def fit(self, values, rng, *, sample, n_chains=1):
         """Learn from a coded table.
 
         Parameters
@@ -276,6 +276,9 @@ class ChainedEquations:
             Source of all chance.
         sample : bool
             Fill gaps by draws while fitting, not by expected values.
+        n_chains : int, default=1
+            How often to run all rounds from the start, where gaps are drawn. The
+            rounds of the chains are stored one after the other.
 
         Returns
         -------
@@ -291,9 +294,12 @@ class ChainedEquations:
         in_rounds = self.order
         if not self.keep_rounds:
             in_rounds = self.order[~complete[self.order]]
-        state = State(self.layout, values, self.start, 1)
         noise = FitNoise(rng) if sample else None
-        rounds, state = self._run_rounds(values, state, in_rounds, rng, noise)
+        rounds = []
+        for _ in range(n_chains if sample and gaps[:, self.used].any() else 1):
+            state = State(self.layout, values, self.start, 1)
+            more, state = self._run_rounds(values, state, in_rounds, rng, noise)
+            rounds += more
         late = {
             column: self._fit_column(state, gaps, column, rng)
             for column in self.order

@@ -138,18 +138,28 @@ class _Fit:
         self.every = max(1, -(-plan.validation_interval // self.n_steps))
         self.held_out = self._hold_out(validation)
         self.optimisers = {
-            phase: torch.optim.AdamW(
-                module.phase_parameters(phase),
-                lr=plan.learning_rate,
-                weight_decay=plan.weight_decay,
-                fused=self.device.type in ("cpu", "cuda"),
-            )
+            phase: self._optimiser(module.phase_parameters(phase))
             for phase in module.phases
         }
         self.damping = 1.0  # halved when a loss is not finite
         self.bad_steps, self.last_finite, self.step = 0, None, 0
         self.history, self.best = [], _Best()
         self.sums, self.count = {}, 0
+
+    def _optimiser(self, parameters):
+        """Adam with decoupled decay of weights; biases are left alone."""
+        named = self.module.named_parameters()
+        biases = {id(p) for name, p in named if name.endswith("bias")}
+        groups = [
+            {"params": [p for p in parameters if id(p) not in biases]},
+            {"params": [p for p in parameters if id(p) in biases], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            groups,
+            lr=self.plan.learning_rate,
+            weight_decay=self.plan.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
 
     def run(self):
         started = time.monotonic()
@@ -226,11 +236,12 @@ class _Fit:
                 continue
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            parameters = optimiser.param_groups[0]["params"]
+            parameters = self.module.phase_parameters(phase)
             norm = torch.nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
             if not self._finite(norm, epoch):
                 continue
-            optimiser.param_groups[0]["lr"] = rate
+            for group in optimiser.param_groups:
+                group["lr"] = rate
             optimiser.step()
             self._record(loss, len(rows))
 
