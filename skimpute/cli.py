@@ -233,6 +233,8 @@ def _check_outputs(args):
         if args.input != "-" and path.exists() and path.samefile(Path(args.input)):
             raise CommandError(f"{path} is the input. Write to another file.")
     if args.report:
+        if args.output != "-" and Path(args.report).resolve() == outputs[0].resolve():
+            raise CommandError("--report and --output name the same file.")
         _check_picture(args.report)
 
 

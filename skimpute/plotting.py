@@ -203,7 +203,7 @@ def plot_report(X, imputations, *, history=None, title=None):
 
     display = ImputationDisplay(X=X, imputations=imputations)
     columns = display._columns(None)
-    rows = -(-len(columns) // 4)
+    rows = -(-len(columns) // _panels_per_row(len(columns)))
     heights = (3.9, 2.2 * rows + 0.5)
     size = (11, sum(heights) + 0.4)
     figure = Figure(figsize=size, layout=_roomy_layout(), dpi=120)
@@ -419,9 +419,12 @@ class ImputationDisplay:
             gap = column.isna().to_numpy()
             filled = [draw.iloc[:, position][gap] for draw in self.imputations]
             count = f"{gap.sum():,} gap{'s' if gap.sum() != 1 else ''}"
-            title = f"{_short(self.X.columns[position], 24)} ({count})"
+            title = f"{_short(self.X.columns[position], 20)} ({count})"
             plot_distribution(column[~gap], filled, name=title, ax=ax)
-        _panel_legend(figure, len(self.imputations))
+        n_gappy = int(self.X.isna().to_numpy().any(axis=0).sum())
+        left_out = self.columns is None and n_gappy > len(columns)
+        note = f"{len(columns)} of {n_gappy} columns with gaps" if left_out else ""
+        _panel_legend(figure, len(self.imputations), note)
 
 
 # -- parts of the pattern ------------------------------------------------------------
@@ -470,7 +473,7 @@ def _pattern_axes(ax, names, n_gappy, n_rows):
     for label in ax.get_xticklabels():
         label.set(rotation=35 if few else 90, ha="right" if few else "center")
         label.set_rotation_mode("anchor" if few else "default")
-    ticks = [tick for tick in ax.get_yticks() if 0 <= tick <= n_gappy]
+    ticks = [tick for tick in ax.get_yticks() if 0 < tick <= n_gappy]
     ax.set_yticks([t for t in ticks if t == int(t)] if n_gappy else [])
     ax.tick_params(axis="y", labelsize=8)
     ax.set_ylabel(f"{n_gappy:,} of {n_rows:,} rows with gaps" if n_gappy else "rows")
@@ -629,7 +632,7 @@ def _shares(values, kinds, rest):
     return [*shares, max(0.0, 1.0 - sum(shares))] if rest else shares
 
 
-def _panel_legend(figure, n_draws):
+def _panel_legend(figure, n_draws, note):
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -641,10 +644,12 @@ def _panel_legend(figure, n_draws):
         single = Line2D([], [], color=_IMPUTED, lw=0.8, alpha=0.6, marker="o", ms=3.5)
         single.set(label="single draws", markerfacecolor="white", markeredgecolor=_INK)
         handles.append(single)
+    if note:
+        handles.append(Line2D([], [], lw=0, label=note))
     figure.legend(
         handles=handles,
         loc="outside upper left" if figure.get_layout_engine() else "upper left",
-        ncols=3,
+        ncols=4,
         frameon=False,
         fontsize=9,
     )
@@ -708,7 +713,7 @@ def _panels(ax, count):
     """Figure and `count` axes: new ones, the given ones, or parts of a given one."""
     plt = _need_matplotlib()
     if ax is None:
-        columns = min(count, 4)
+        columns = _panels_per_row(count)
         size = (2.75 * columns + 0.3, 2.2 * -(-count // columns) + 0.5)
         figure = plt.figure(figsize=size, layout=_roomy_layout())
         return figure, _grid(figure, count)
@@ -726,6 +731,11 @@ def _panels(ax, count):
     return axes[0].figure, axes
 
 
+def _panels_per_row(count):
+    """Put four in a row, unless a panel or two would be left alone."""
+    return {5: 5, 6: 3}.get(count, min(count, 4))
+
+
 def _roomy_layout():
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -733,7 +743,7 @@ def _roomy_layout():
 
 
 def _grid(figure, count, place=None):
-    columns = min(count, 4)
+    columns = _panels_per_row(count)
     shape = (-(-count // columns), columns)
     grid = place.subgridspec(*shape) if place else figure.add_gridspec(*shape)
     return np.array(

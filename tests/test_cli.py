@@ -64,6 +64,9 @@ class MostCommon:
         return X
 
 
+METHODS = dict(cli._METHODS)
+
+
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
     methods = {name: (__name__, "MostCommon") for name in cli._METHODS}
@@ -351,6 +354,10 @@ def test_devices_can_be_written_to(run):
             ("impute", "in.csv", "-o", "o.csv", "--report", "report.gif2"),
             "--report report.gif2: unknown kind of picture 'gif2'. Use one of",
         ),
+        (
+            ("impute", "in.csv", "-o", "o.png", "--report", "o.png"),
+            "--report and --output name the same file",
+        ),
         (("impute", "in.csv", "-o", "o.csv", "--sep", "::"), "--sep must be one char"),
         (("demo", "--output-dir", "in.csv"), "--output-dir in.csv: it is not a dir"),
     ],
@@ -466,6 +473,32 @@ def test_interrupt_has_its_own_exit_code(run, monkeypatch):
     monkeypatch.setattr(MostCommon, "fit", fit)
     code, _, err = run("impute", "in.csv", "-o", "out.csv", **{"in": PENGUINS})
     assert (code, err) == (130, "skimpute: interrupted\n")
+
+
+# -- the imputers themselves ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "method, options",
+    [
+        ("vaeac", ("--max-seconds", "1")),
+        ("mice", ()),
+        ("missforest", ("--statistic", "median")),
+    ],
+)
+def test_every_method_completes_the_file(run, monkeypatch, method, options):
+    monkeypatch.setattr(cli, "_METHODS", METHODS)
+    rows = load_penguins().iloc[:60].astype(object).assign(zone="north", tagged="True")
+    rows.loc[[5, 9], ["zone", "tagged", "year"]] = None
+    table = rows.to_csv(index=False)
+    command = ("impute", "in.csv", "-o", "out.csv", "--method", method)
+    assert run(*command, *options, **{"in": table})[0] == 0
+    before, after = raw("in.csv"), raw("out.csv")
+    known = (before != "").to_numpy()
+    assert (before.to_numpy() == after.to_numpy())[known].all()
+    assert (after != "").all(axis=None)
+    assert after["year"].str.fullmatch("200[789]").all()
+    assert set(after["tagged"]) == {"True"}
 
 
 # -- demo, version, help -------------------------------------------------------------
