@@ -504,7 +504,7 @@ def _decimals(known):
     """Decimal places of a column, two more for imputed values; None: as they come."""
     if known.str.contains("e", case=False).any() or len(known) == 0:
         return None
-    return int(known.str.extract(r"\.(\d*)$")[0].str.len().fillna(0).max()) + 2
+    return max(len(cell.strip().partition(".")[2]) for cell in known) + 2
 
 
 def _number(value, places):

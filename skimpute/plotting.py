@@ -112,7 +112,8 @@ def plot_distribution(observed, imputed, *, name=None, ax=None):
     observed = pd.Series(observed).dropna()
     imputed = [pd.Series(draw).dropna() for draw in imputed]
     imputed = [draw for draw in imputed if len(draw)]
-    pooled = pd.concat([observed, *imputed], ignore_index=True) if imputed else observed
+    parts = [part for part in (observed, *imputed) if len(part)]
+    pooled = pd.concat(parts, ignore_index=True) if parts else observed
     if _is_continuous(observed, pooled):
         _draw_densities(ax, observed, imputed, pooled)
     elif len(pooled):
