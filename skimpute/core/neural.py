@@ -262,10 +262,11 @@ def _read_target(y, n_rows):
     """Target as a DataFrame whose dtypes say what is a class; None if it cannot be."""
     if y is None:
         return None
-    frame = pd.DataFrame(y) if np.ndim(y) in (1, 2) else None
+    table = y if isinstance(y, pd.DataFrame | pd.Series) else np.asarray(y)
+    frame = pd.DataFrame(table) if table.ndim in (1, 2) else None
     if frame is None or len(frame) != n_rows or frame.shape[1] == 0:
         warnings.warn(
-            f"y of shape {np.shape(y)} is no column for {n_rows} rows; it is left out.",
+            f"y of shape {table.shape} is no column for {n_rows} rows; it is left out.",
             UserWarning,
             stacklevel=2,
         )
@@ -273,8 +274,7 @@ def _read_target(y, n_rows):
     columns = {f"y{i}": _read_target_column(frame.iloc[:, i]) for i in range(frame.shape[1])}
     if any(column is None for column in columns.values()):
         warnings.warn(
-            "y holds something else than numbers, strings, booleans and dates; it is "
-            "left out.",
+            "y holds something else than numbers, strings and booleans; it is left out.",
             UserWarning,
             stacklevel=2,
         )

@@ -200,6 +200,22 @@ class RowDistribution(Distribution):
         codes = self.probs.mean(0).argmax(-1)
         return self.layout.columns_of(real, codes.to(real))
 
+    @property
+    def n_labels(self):
+        """Number of categorical columns."""
+        return self.layout.n_categorical
+
+    def total_std(self):
+        """Standard deviation of the mixture of all draws, zero for categories.
+
+        The law of total variance; with ``sigma="fixed"`` only between the draws.
+        """
+        variance = self.loc.var(0, correction=0)
+        if self.sigma == "learned":
+            variance = variance + self.scale.square().mean(0)
+        zeros = variance.new_zeros(*variance.shape[:-1], self.n_labels)
+        return self.layout.columns_of(variance.sqrt(), zeros)
+
     def quantiles(self, levels, n_steps=40):
         """Quantiles of the numbers under the mixture of all draws, by bisection.
 
