@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from skimpute.core.bridge import seed_from, to_numpy
-from skimpute.core.checks import is_frame
+from skimpute.core.checks import Real, is_frame, missing_cells
 
 __all__ = ["MCAR", "Everything", "MaskGenerator", "Mixture", "Resample"]
 
@@ -58,8 +58,8 @@ class MaskGenerator:
         Returns
         -------
         X_holes : DataFrame or ndarray of shape (n_samples, n_features)
-            Copy with the hidden cells missing: NaN, pd.NA or None as the dtype has it;
-            integer arrays become float.
+            Copy with the hidden cells missing: NaN or pd.NA as the dtype has it; arrays
+            of integers and booleans become float, of strings and dates object.
 
         Examples
         --------
@@ -69,16 +69,26 @@ class MaskGenerator:
         >>> round(float(np.isnan(holes).mean()), 1)
         0.5
         """
-        table = X if is_frame(X) else np.asarray(X)
-        observed = ~table.isna().to_numpy() if is_frame(X) else table == table
+        table = X if is_frame(X) else _as_array(X)
+        observed = ~missing_cells(table)
         known = torch.as_tensor(np.ascontiguousarray(observed, dtype=bool))
         generator = torch.Generator().manual_seed(seed_from(random_state))
         context = to_numpy(self.fit(known).context(known, generator), bool)
         if is_frame(X):
             return X.mask(observed & ~context)
-        holes = table.astype(np.result_type(table.dtype, np.float16), copy=True)
+        whole = table.dtype.kind in "biu"
+        holes = table.astype(np.float64 if whole else table.dtype, copy=True)
         holes[observed & ~context] = np.nan
         return holes
+
+
+def _as_array(X):
+    """Array that can hold gaps next to whatever is in X."""
+    table = np.asarray(X)
+    if table.dtype.kind in "biufc":
+        return table
+    # A list of rows that mixes strings and numbers must not become strings alone.
+    return np.asarray(X if not hasattr(X, "dtype") else table, dtype=object)
 
 
 class MCAR(MaskGenerator):
@@ -136,12 +146,14 @@ class Resample(MaskGenerator):
 
     def fit(self, observed):  # noqa: D102
         gappy = observed[~observed.all(dim=1) & observed.any(dim=1)]
-        self._patterns = gappy if len(gappy) else observed[:1]
+        self._patterns = gappy if len(gappy) else torch.ones_like(observed[:1])
         if self.otherwise is not None:
             self.otherwise.fit(observed)
         return self
 
     def context(self, observed, generator):  # noqa: D102
+        if self._patterns is None:
+            raise ValueError("Resample has seen no table. Call fit(observed) first.")
         n_donors = len(self._patterns)
         donors = torch.randint(
             n_donors, (len(observed),), generator=generator, device=observed.device
@@ -221,7 +233,7 @@ def training_mask(spec):
         return Resample(otherwise=MCAR(0.2))
     if isinstance(spec, list):
         return Mixture([(training_mask(part), weight) for part, weight in spec])
-    if isinstance(spec, (int, float)) and not isinstance(spec, bool):
+    if isinstance(spec, Real) and not isinstance(spec, bool):
         return MCAR(float(spec))
     raise ValueError(
         "training_mask must be 'auto', 'resample', a rate in [0, 1], a MaskGenerator or "

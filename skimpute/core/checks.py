@@ -16,6 +16,7 @@ __all__ = [
     "check_feature_names_in",
     "check_parameters",
     "is_frame",
+    "missing_cells",
     "validate_table",
 ]
 
@@ -36,6 +37,11 @@ def check_parameters(estimator):
 def is_frame(X):
     """Say whether X is a pandas DataFrame."""
     return isinstance(X, pd.DataFrame)
+
+
+def missing_cells(X):
+    """NaN, None, pd.NA and NaT of a DataFrame or array, as a boolean array."""
+    return np.asarray(pd.isna(X), dtype=bool)
 
 
 def validate_table(estimator, X, *, reset):

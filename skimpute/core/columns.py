@@ -31,6 +31,7 @@ class Column:
         self.kind = kind
         self.dtype = dtype
         self.integer = integer
+        self.days = False  # Python's dates, without a time of day
         self.declared = categories is not None
         self.categories = list(categories) if self.declared else []
         self.seen = False
@@ -109,11 +110,15 @@ def _read_objects(name, cells, missing_values):
         blank = all(isinstance(value, float) for value in cells)
         return Column(name, NUMBER if blank else CATEGORICAL, cells.dtype, False)
     kinds = set(map(type, known))
+    if any(issubclass(kind, complex | np.complexfloating) for kind in kinds):
+        raise ValueError(f"Complex data not supported: column {name!r}.")
     if all(_is_number(kind) for kind in kinds):
         integer = all(issubclass(kind, numbers.Integral) for kind in kinds)
         return Column(name, NUMBER, cells.dtype, integer)
     if all(issubclass(kind, date | np.datetime64) for kind in kinds):
-        return Column(name, TIME, cells.dtype, False)
+        column = Column(name, TIME, cells.dtype, False)
+        column.days = kinds == {date}
+        return column
     if all(issubclass(kind, timedelta | np.timedelta64) for kind in kinds):
         return Column(name, SPAN, cells.dtype, False)
     _refuse_odd_objects(cells, missing_values)
@@ -238,22 +243,47 @@ def fill_column(cells, gaps, codes, column):
             array = array.add_categories(absent)
     elif column.kind in (TIME, SPAN):
         values = _times_of(codes, cells.dtype, column)
-    elif pd.api.types.is_integer_dtype(cells.dtype):
-        values = np.rint(codes).astype(np.int64)
     elif cells.dtype == object:
-        values = codes.astype(int if column.integer else float).astype(object)
+        values = np.empty(len(codes), dtype=object)  # Python's integers have no limits
+        values[:] = [int(v) for v in np.rint(codes)] if column.integer else codes.tolist()
     else:
-        values = codes
+        values = cast_numbers(codes, cells.dtype)
     array[gaps] = values
     return array
 
 
+def cast_numbers(codes, dtype):
+    """Finite float64 numbers as the nearest ones that a numeric dtype can hold."""
+    dtype = getattr(dtype, "numpy_dtype", dtype)
+    whole = dtype.kind in "iu"
+    limits = np.iinfo(dtype) if whole else np.finfo(dtype)
+    high = float(limits.max)
+    if high > limits.max:  # 2**63 - 1 is no float64
+        high = np.nextafter(high, 0.0)
+    codes = np.rint(codes) if whole else codes
+    return np.clip(codes, float(limits.min), high).astype(dtype)
+
+
 def _times_of(codes, dtype, column):
-    whole = np.rint(codes).astype(np.int64)
+    whole = np.rint(np.clip(codes, *_time_limits(dtype, column))).astype(np.int64)
     if column.kind == SPAN:
         values = pd.Series(whole.view("timedelta64[us]"))
     else:
         values = pd.Series(whole.view("datetime64[us]"))
         if isinstance(dtype, pd.DatetimeTZDtype):
             values = values.dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
+    if column.days:
+        return values.dt.date.to_numpy()
     return (values if dtype == object else values.astype(dtype)).array
+
+
+def _time_limits(dtype, column):
+    """First and last microsecond that a column of times can hold, with a day to spare."""
+    day = 86_400e6
+    plain = isinstance(dtype, np.dtype) and dtype.kind in "mM"
+    unit = np.datetime_data(dtype)[0] if plain else getattr(dtype, "unit", "us")
+    span = 2.0**63 / (1000 if unit == "ns" else 1) - day
+    if column.kind == SPAN:
+        return -span, span
+    first, last = -719_162 * day, 2_932_896 * day  # of the years 1 and 9999
+    return max(first + day, -span), min(last - day, span)

@@ -13,7 +13,9 @@ import pandas as pd
 from skimpute.core.checks import is_frame
 from skimpute.core.columns import (
     CATEGORICAL,
+    NUMBER,
     Column,
+    cast_numbers,
     code_column,
     fill_column,
     read_kind,
@@ -252,7 +254,9 @@ class TableEncoder:
             pieces.get(place, X.iloc[:, place]) for place in np.flatnonzero(self.kept)
         ]
         frame = pd.concat(
-            [pd.Series(c, index=X.index, copy=False) for c in columns], axis=1
+            # The dtype is named, else pandas turns objects into strings or dates.
+            [pd.Series(c, index=X.index, dtype=c.dtype, copy=False) for c in columns],
+            axis=1,
         ) if columns else pd.DataFrame(index=X.index)
         frame.columns = X.columns[self.kept]
         frame.attrs = dict(X.attrs)
@@ -265,7 +269,7 @@ class TableEncoder:
         return np.isfinite(self._low).any() or np.isfinite(self._high).any()
 
     def _bounds(self):
-        """Bounds per column, in coded units; categories have none."""
+        """Bounds per column of numbers; categories and times have none."""
         n_columns = len(self.columns)
         bounds = []
         for name, value, open_end in (
@@ -278,7 +282,7 @@ class TableEncoder:
                     f"{name} must be a number or have one entry per column "
                     f"({n_columns}), got shape {value.shape}."
                 )
-            numbers = np.array([c.kind != CATEGORICAL for c in self.columns])
+            numbers = np.array([c.kind == NUMBER for c in self.columns])
             bounds.append(np.where(numbers, value, open_end))
         if not (bounds[0] < bounds[1]).all():
             place = int(np.flatnonzero(~(bounds[0] < bounds[1]))[0])
@@ -355,12 +359,7 @@ def _cells(X, place):
 
 def _fill_numbers(X, missing, filled):
     completed = X.copy()
-    cells = filled[missing]
-    if X.dtype.kind in "iu":
-        cells = np.rint(cells)
-    kind = np.iinfo if X.dtype.kind in "iu" else np.finfo
-    limits = kind(X.dtype)
-    completed[missing] = np.clip(cells, limits.min, limits.max).astype(X.dtype)
+    completed[missing] = cast_numbers(filled[missing], X.dtype)
     return completed
 
 

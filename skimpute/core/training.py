@@ -142,7 +142,8 @@ class _Fit:
             for phase in module.phases
         }
         self.damping = 1.0  # halved when a loss is not finite
-        self.bad_steps, self.last_finite, self.step = 0, None, 0
+        self.bad_steps = dict.fromkeys(module.phases, 0)  # in a row
+        self.last_finite, self.step = None, 0
         self.history, self.best = [], _Best()
         self.sums, self.count = {}, 0
 
@@ -232,14 +233,15 @@ class _Fit:
             optimiser = self.optimisers[phase]
             with self._autocast():
                 loss = self.module.loss(batch, generator, phase).mean()
-            if not self._finite(loss, epoch):
+            if not self._finite(loss, phase, epoch):
                 continue
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             parameters = self.module.phase_parameters(phase)
             norm = torch.nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
-            if not self._finite(norm, epoch):
+            if not self._finite(norm, phase, epoch):
                 continue
+            self.bad_steps[phase], self.last_finite = 0, loss.detach()
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
@@ -256,18 +258,16 @@ class _Fit:
             self.sums[name] = self.sums.get(name, 0.0) + value * n_rows
         self.count += n_rows
 
-    def _finite(self, value, epoch):
+    def _finite(self, value, phase, epoch):
         """Skip a step whose loss or gradient is not finite; give up after five."""
         if bool(torch.isfinite(value)):
-            self.bad_steps = 0
-            self.last_finite = value.detach()
             return True
-        self.bad_steps += 1
+        self.bad_steps[phase] += 1
         self.damping *= 0.5
-        if self.bad_steps >= _MAX_BAD_STEPS:
+        if self.bad_steps[phase] >= _MAX_BAD_STEPS:
             last = "none" if self.last_finite is None else f"{float(self.last_finite):g}"
             raise FloatingPointError(
-                f"The loss was not finite {_MAX_BAD_STEPS} times in a row in epoch "
+                f"The loss or its gradient was not finite {_MAX_BAD_STEPS} times in a row in epoch "
                 f"{epoch}; last finite value: {last}. Lower learning_rate (got "
                 f"{self.plan.learning_rate:g}) or look for extreme values in X."
             )
