@@ -3,10 +3,8 @@
 import warnings
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import BayesianRidge, LogisticRegression
 
 from skimpute.core.base import BaseImputer
 from skimpute.core.chained import (
@@ -15,206 +13,15 @@ from skimpute.core.chained import (
     GrowthRule,
     RowNoise,
     ToleranceRule,
+)
+from skimpute.core.checks import Integral, Interval, Real, StrOptions
+from skimpute.core.column_models import (
+    N_SETS,
+    ForestColumn,
+    LinearColumn,
+    LogisticColumn,
     most_frequent,
 )
-from skimpute.core.checks import Integral, Interval, Options, Real, StrOptions
-
-_SETS = 10  # parameter draws kept with each model, besides its estimate
-_LAPLACE_ROWS = 1000  # rows that measure the curvature of a logistic regression
-
-
-class LinearColumn:
-    """A numeric column by Bayesian ridge regression.
-
-    ``coef`` (round, set, predictor) and ``intercept`` (round, set) hold the posterior
-    mean as set 0 and draws of the posterior after it; ``noise`` (round) the residual
-    standard deviation.
-    """
-
-    def __init__(self, others):
-        self.others = others
-
-    def fit(self, predictors, target, rng):
-        """Learn one round's coefficients and draw from their posterior."""
-        width, X = len(predictors), predictors[self.others].T
-        with np.errstate(all="ignore"):
-            model = BayesianRidge().fit(X, target)
-            eigenvalues, axes = _spectrum(model.sigma_)
-            spread = axes * np.sqrt(np.maximum(eigenvalues, 0.0))
-            noise = np.sqrt(1.0 / model.alpha_)
-        coef = model.coef_ + rng.standard_normal((_SETS + 1, len(spread))) @ spread.T
-        coef[0] = model.coef_
-        level = rng.standard_normal(_SETS + 1) * noise / np.sqrt(len(target))
-        level[0] = 0.0
-        means = X.mean(axis=0)
-        # coefficients belong to centred predictors
-        intercept = target.mean() + level - (coef * means).sum(axis=1)
-        if not (np.isfinite(coef).all() and np.isfinite(noise)):
-            coef, intercept = np.zeros_like(coef), np.full(_SETS + 1, target.mean())
-            noise = target.std()
-        self.coef = np.zeros((1, _SETS + 1, width))  # own place stays 0
-        self.coef[0][:, self.others] = coef
-        self.intercept = intercept[None]
-        self.noise = np.array([noise])
-        return self
-
-    def _means(self, predictors, rounds, sets):
-        # einsum without BLAS: each row's sum runs in the same order in any company
-        product = np.einsum("pmb,mp->mb", predictors, self.coef[rounds, sets])
-        return product + self.intercept[rounds, sets][:, None]
-
-    def expected(self, predictors, rounds, sets):
-        """Mean of the draws' regressions."""
-        return self._means(predictors, rounds, sets).mean(axis=0)
-
-    def draw(self, predictors, rounds, sets, noise):
-        """Regression and residual noise."""
-        means = self._means(predictors, rounds, sets)
-        return means + noise.normals() * self.noise[rounds][:, None]
-
-    @classmethod
-    def join(cls, models):
-        """Stack the rounds."""
-        joined = cls(models[0].others)
-        joined.coef = np.concatenate([m.coef for m in models])
-        joined.intercept = np.concatenate([m.intercept for m in models])
-        joined.noise = np.concatenate([m.noise for m in models])
-        return joined
-
-
-class LogisticColumn:
-    """A categorical column by multinomial logistic regression.
-
-    ``coef`` (round, set, class, predictor) and ``intercept`` (round, set, class): the
-    estimate as set 0 and draws of its Laplace approximation after it.
-    """
-
-    def __init__(self, others):
-        self.others = others
-
-    def fit(self, predictors, target, rng):
-        """Learn one round's coefficients and draw around them."""
-        width, X = len(predictors), predictors[self.others].T
-        means, scales = X.mean(axis=0), X.std(axis=0)
-        scales[~(scales > 1e-12 * (1e-300 + np.abs(X).max(axis=0)))] = 1.0
-        X = (X - means) / scales
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # nearly converged is good enough for one round out of many
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(max_iter=100, tol=1e-3).fit(X, target)
-        self.classes = model.classes_
-        weights = np.column_stack([model.coef_, model.intercept_])
-        X = np.column_stack([X, np.ones(len(X))])
-        drawn = _laplace_draws(X, weights, rng)
-        if len(weights) == 1:  # two classes: the first has logit 0
-            drawn = np.concatenate([np.zeros_like(drawn), drawn], axis=1)
-        coef = drawn[:, :, :-1] / scales
-        self.coef = np.zeros((1, *coef.shape[:2], width))
-        self.coef[0][:, :, self.others] = coef
-        self.intercept = (drawn[:, :, -1] - (coef * means).sum(axis=2))[None]
-        return self
-
-    def _probabilities(self, predictors, rounds, sets):
-        """Shape (class, n_draws, n)."""
-        logits = np.einsum("pmb,mkp->kmb", predictors, self.coef[rounds, sets])
-        logits += self.intercept[rounds, sets].T[:, :, None]
-        odds = np.exp(logits - logits.max(axis=0))
-        return odds / odds.sum(axis=0)
-
-    def expected(self, predictors, rounds, sets):
-        """Most probable category on the average of the draws."""
-        average = self._probabilities(predictors, rounds, sets).mean(axis=1)
-        return self.classes[average.argmax(axis=0)]
-
-    def draw(self, predictors, rounds, sets, noise):
-        """A category with its probability."""
-        cumulative = self._probabilities(predictors, rounds, sets).cumsum(axis=0)
-        (uniform,) = noise(1)
-        below = (cumulative[:-1] < uniform).sum(axis=0)
-        return self.classes[below]
-
-    @classmethod
-    def join(cls, models):
-        """Stack the rounds."""
-        joined = cls(models[0].others)
-        joined.classes = models[0].classes
-        joined.coef = np.concatenate([m.coef for m in models])
-        joined.intercept = np.concatenate([m.intercept for m in models])
-        return joined
-
-
-class ForestColumn:
-    """A column by a random forest; draws are training values of leaves [1]_.
-
-    References
-    ----------
-    .. [1] Doove, van Buuren & Dusseldorp (2014), Comput. Statist. Data Anal. 72,
-       section 2.3.
-    """
-
-    def __init__(self, others, forest):
-        self.others = others
-        self.forest = forest
-
-    def fit(self, predictors, target, rng):
-        """Grow the forest and sort the training values by leaf."""
-        forest = self.forest.set_params(random_state=int(rng.integers(2**31)))
-        X = self._rows(predictors[:, None])
-        forest.fit(X, target)
-        self.classes = getattr(forest, "classes_", None)
-        self.trees = [tree.tree_ for tree in forest.estimators_]
-        self.values = target
-        self.donors, self.starts = [], []
-        for tree in self.trees:
-            leaves = tree.apply(X)
-            self.donors.append(np.argsort(leaves, kind="stable").astype(np.int32))
-            counts = np.bincount(leaves, minlength=tree.node_count)
-            self.starts.append(np.r_[0, np.cumsum(counts)].astype(np.int32))
-        self.node_values = [self._node_values(tree) for tree in self.trees]
-        del self.forest
-        return self
-
-    def _node_values(self, tree):
-        """Mean (node,), or share of each class (node, class)."""
-        return tree.value[:, 0, 0] if self.classes is None else tree.value[:, 0]
-
-    def _rows(self, predictors):
-        """Predictors (width, n_draws, n) as float32 rows (n_draws * n, n_others)."""
-        X = predictors[self.others].reshape(len(self.others), -1).T
-        return np.ascontiguousarray(X, dtype=np.float32)
-
-    def expected(self, predictors, rounds, sets):
-        """Mean, or most probable category, over trees and draws."""
-        X = self._rows(predictors)
-        total = 0.0
-        # summed tree by tree, in order: the forest's own sum depends on its threads
-        for tree, values in zip(self.trees, self.node_values, strict=True):
-            total = total + values[tree.apply(X)]
-        total = total.reshape(*predictors.shape[1:], -1).sum(axis=0)
-        if self.classes is None:
-            return total[:, 0] / (len(self.trees) * predictors.shape[1])
-        return self.classes[total.argmax(axis=1)]
-
-    def draw(self, predictors, rounds, sets, noise):
-        """A random training value in the leaf of a random tree."""
-        X = self._rows(predictors)
-        which, place = noise(2).reshape(2, -1)
-        which = (which * len(self.trees)).astype(int)
-        order = np.argsort(which, kind="stable")
-        bounds = np.searchsorted(which[order], np.arange(len(self.trees) + 1))
-        drawn = np.empty(len(X))
-        for number in np.flatnonzero(np.diff(bounds)):
-            rows = order[bounds[number] : bounds[number + 1]]
-            leaves = self.trees[number].apply(X[rows])
-            first, stop = self.starts[number][leaves], self.starts[number][leaves + 1]
-            chosen = first + (place[rows] * (stop - first)).astype(int)
-            drawn[rows] = self.values[self.donors[number][chosen]]
-        return drawn.reshape(predictors.shape[1:])
-
-    @classmethod
-    def join(cls, models):
-        """Keep the last round's forest."""
-        return models[-1]
 
 
 class _ChainedImputer(BaseImputer):
@@ -237,7 +44,12 @@ class _ChainedImputer(BaseImputer):
             keep_rounds=self._keep_rounds,
         )
         rng = np.random.default_rng(seed)
-        self._chain.fit(self._to_working(values), rng, sample=self._sampling)
+        self._chain.fit(
+            self._to_working(values),
+            rng,
+            sample=self._sampling,
+            n_chains=self._n_chains,
+        )
         del self._chain.make_model  # a bound method would pickle a second self
         self.n_iter_ = self._chain.n_iter
 
@@ -295,6 +107,9 @@ class MICEImputer(_ChainedImputer):
     tol : float, default=1e-3
         Where ``sample_posterior=False``, stop when a round changes no row, summed over
         its columns, by more than this share of the largest absolute value.
+    n_chains : int, default=5
+        Where ``sample_posterior=True``: how often all rounds are run from the start
+        while fitting. Draws are spread over the chains.
     standardize : bool or "auto", default="auto"
         Regress columns of mean 0 and standard deviation 1, which makes results
         independent of units. "auto" does where ``sample_posterior=True`` and keeps the
@@ -372,6 +187,7 @@ class MICEImputer(_ChainedImputer):
         "sample_posterior": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "n_chains": [Interval(Integral, 1, None, closed="left")],
         "standardize": ["boolean", StrOptions({"auto"})],
     }
     _keep_rounds = True
@@ -382,6 +198,7 @@ class MICEImputer(_ChainedImputer):
         sample_posterior=True,
         max_iter=10,
         tol=1e-3,
+        n_chains=5,
         standardize="auto",
         n_imputations=10,
         statistic="mean",
@@ -397,6 +214,7 @@ class MICEImputer(_ChainedImputer):
         self.sample_posterior = sample_posterior
         self.max_iter = max_iter
         self.tol = tol
+        self.n_chains = n_chains
         self.standardize = standardize
         self.n_imputations = n_imputations
         self.statistic = statistic
@@ -412,6 +230,10 @@ class MICEImputer(_ChainedImputer):
     @property
     def _sampling(self):
         return self.sample_posterior
+
+    @property
+    def _n_chains(self):
+        return self.n_chains
 
     def _rule(self):
         return ToleranceRule(self.tol)
@@ -445,15 +267,18 @@ class MICEImputer(_ChainedImputer):
         The first half of the rounds is on its way from the mean to the distribution;
         draw i passes through the others in turn, starting at the i-th.
         """
-        n_rounds, draws = self._chain.n_rounds, np.arange(n_draws)
+        chain, draws = self._chain, np.arange(n_draws)
         passes = np.arange(self.max_iter)[:, None]
         if not self.sample_posterior:
-            rounds = np.minimum(passes, n_rounds - 1) + 0 * draws
+            rounds = np.minimum(passes, chain.n_rounds - 1) + 0 * draws
             return rounds, np.zeros(n_draws, dtype=int)
-        import os; burnt = int(n_rounds * float(os.environ.get("BURN", ".5")))
-        turning = n_rounds - burnt
-        late = burnt + (passes - burnt + draws) % turning
-        return np.where(passes < burnt, passes, late), 1 + draws // turning % _SETS
+        length = chain.n_iter  # rounds of one chain
+        n_chains = chain.n_rounds // length
+        burnt, shift = length // 2, draws // n_chains
+        turning = length - burnt
+        late = burnt + (passes - burnt + shift) % turning
+        rounds = np.where(passes < burnt, passes, late) + length * (draws % n_chains)
+        return rounds, 1 + shift // turning % N_SETS
 
     def _point(self, values):
         if not self.sample_posterior:
@@ -465,52 +290,6 @@ class MICEImputer(_ChainedImputer):
         if self.statistic == "median":
             return self._median(values)
         return self._quasi_draws(values, expected=True)
-
-
-def _spectrum(covariance):
-    """Eigenvalues and axes; not finite if the matrix is not."""
-    if not np.isfinite(covariance).all():
-        return np.full(len(covariance), np.nan), np.full_like(covariance, np.nan)
-    return np.linalg.eigh(covariance)
-
-
-def _laplace_draws(X, weights, rng):
-    """Logistic weights and draws around them.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_predictors)
-        The last column is 1.
-    weights : ndarray of shape (n_classes, n_predictors)
-        Penalised estimate; a single row stands for two classes.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    drawn : ndarray of shape (1 + n_sets, n_classes, n_predictors)
-        The estimate, then draws. Classes are drawn each by itself with weights p per
-        row, exact for contrasts of intercepts (two classes: p (1 - p), exact).
-    """
-    n_samples = len(X)
-    if n_samples > _LAPLACE_ROWS:
-        X = X[:: -(-n_samples // _LAPLACE_ROWS)]
-    logits = X @ weights.T
-    if len(weights) == 1:
-        chance = 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500)))
-        information = chance * (1.0 - chance)
-    else:
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        information = odds / odds.sum(axis=1, keepdims=True)
-    information *= n_samples / len(X)
-    drawn = np.repeat(weights[None], _SETS + 1, axis=0)
-    for row in range(len(weights)):
-        curvature = (X.T * information[:, row]) @ X
-        curvature[np.diag_indices_from(curvature)] += 1.0  # the penalty, C = 1
-        root = np.linalg.cholesky(curvature)
-        normals = rng.standard_normal((X.shape[1], _SETS))
-        drawn[1:, row] += solve_triangular(root.T, normals).T
-    return drawn
 
 
 class MissForestImputer(_ChainedImputer):
@@ -527,6 +306,9 @@ class MissForestImputer(_ChainedImputer):
         Trees of each forest.
     max_iter : int, default=10
         Rounds while fitting, at most.
+    tol : float, default=0.25
+        Stop as well when the change shrinks by less than this share from one round to
+        the next; 0 goes on until it grows, as the paper does.
     max_features : {"sqrt", "log2"}, int, float or None, default="sqrt"
         Predictors tried at each split, as in
         :class:`~sklearn.ensemble.RandomForestRegressor`.
@@ -603,6 +385,7 @@ class MissForestImputer(_ChainedImputer):
         **BaseImputer._parameter_constraints,
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, 1, closed="left")],
         "max_features": [
             Interval(Integral, 1, None, closed="left"),
             Interval(Real, 0, 1, closed="right"),
@@ -616,14 +399,14 @@ class MissForestImputer(_ChainedImputer):
         "max_depth": [Interval(Integral, 1, None, closed="left"), None],
         "n_jobs": [Integral, None],
     }
-    _keep_rounds = False
-    _sampling = False
+    _keep_rounds, _sampling, _n_chains = False, False, 1
 
     def __init__(
         self,
         *,
         n_estimators=100,
         max_iter=10,
+        tol=0.25,
         max_features="sqrt",
         min_samples_leaf=5,
         max_depth=None,
@@ -641,6 +424,7 @@ class MissForestImputer(_ChainedImputer):
     ):
         self.n_estimators = n_estimators
         self.max_iter = max_iter
+        self.tol = tol
         self.max_features = max_features
         self.min_samples_leaf = min_samples_leaf
         self.max_depth = max_depth
@@ -657,7 +441,7 @@ class MissForestImputer(_ChainedImputer):
         self.verbose = verbose
 
     def _rule(self):
-        return GrowthRule()
+        return GrowthRule(self.tol)
 
     def _wants_standardised(self, values):
         return True  # trees read float32; their answers ignore units

@@ -18,6 +18,7 @@ answer never depends on its neighbours.
 import numpy as np
 
 from skimpute.core import noise as streams
+from skimpute.core.column_models import MarginalColumn, most_frequent
 
 MAX_CATEGORIES = 100  # beyond, a column is no predictor and is drawn from its marginal
 _LANES = 16  # rows are padded to a multiple of the widest vector instruction
@@ -119,33 +120,6 @@ class FixedNoise:
         return self
 
 
-class MarginalColumn:
-    """A column drawn from its observed values, where nothing can predict it."""
-
-    def __init__(self, categorical):
-        self.categorical = categorical
-
-    def fit(self, predictors, target, rng):
-        """Keep the observed values."""
-        self.values = np.sort(target)
-        self.centre = most_frequent(target) if self.categorical else target.mean()
-        return self
-
-    def expected(self, predictors, rounds, sets):
-        """Mean, or most frequent category."""
-        return np.full(predictors.shape[2], self.centre)
-
-    def draw(self, predictors, rounds, sets, noise):
-        """A random observed value."""
-        (uniform,) = noise(1)
-        return self.values[(uniform * len(self.values)).astype(int)]
-
-    @classmethod
-    def join(cls, models):
-        """All rounds are alike."""
-        return models[-1]
-
-
 class State:
     """Completed rows of all draws on their way through the chain.
 
@@ -193,12 +167,16 @@ class ToleranceRule:
 class GrowthRule:
     """Stop when the change grows, and take the round before [1]_.
 
+    Stop as well, with the round at hand, when the change no longer shrinks by the share
+    ``tol``; that part is ours.
+
     References
     ----------
     .. [1] Stekhoven & Buehlmann (2012), Bioinformatics 28, algorithm 1.
     """
 
-    def __init__(self):
+    def __init__(self, tol):
+        self.tol = tol
         self.last = (np.inf, np.inf)
 
     def judge(self, values, n_categories, before, after):
@@ -214,13 +192,16 @@ class GrowthRule:
         if not any(changes):
             return "stop"
         kinds = (numbers.any(), classes.any())
-        grown = [
-            now > last
-            for now, last, there in zip(changes, self.last, kinds, strict=True)
+        pairs = [
+            pair
+            for *pair, there in zip(changes, self.last, kinds, strict=True)
             if there
         ]
         self.last = changes
-        return "back" if all(grown) else "go"
+        if all(now > last for now, last in pairs):
+            return "back"
+        slow = all(now > (1.0 - self.tol) * last for now, last in pairs)
+        return "stop" if self.tol and slow else "go"
 
 
 class ChainedEquations:
@@ -315,7 +296,8 @@ class ChainedEquations:
     def _run_rounds(self, values, state, columns, rng, noise):
         gaps = np.isnan(values)
         rounds = []
-        for self.n_iter in range(1, self.max_iter + 1):
+        for n_iter in range(1, self.max_iter + 1):
+            self.n_iter = n_iter
             before = State(self.layout, state.filled[:, 0].T, self.start, 1)
             # Column by column: each regression needs what the one before filled.
             fitted = {}
@@ -427,9 +409,7 @@ class ChainedEquations:
             guess = model.expected(predictors, rounds, sets)[None]
         else:
             number = step * len(self.n_categories) + column
-            guess = model.draw(
-                predictors, rounds, sets, _Numbers(noise, number, rows)
-            )
+            guess = model.draw(predictors, rounds, sets, _Numbers(noise, number, rows))
         state.put(column, rows, self._clip(column, guess))
 
     def _clip(self, column, guess):
@@ -451,12 +431,6 @@ class _Numbers:
         """Normal numbers, shape (n_draws, n_rows)."""
         noise, step, rows = self._where
         return noise.normals(step, rows)
-
-
-def most_frequent(codes):
-    """Most frequent value, the smallest of equals."""
-    values, counts = np.unique(codes, return_counts=True)
-    return values[np.argmax(counts)]
 
 
 def _padded(rows):
