@@ -267,8 +267,8 @@ class _Fit:
         if self.bad_steps[phase] >= _MAX_BAD_STEPS:
             last = "none" if self.last_finite is None else f"{float(self.last_finite):g}"
             raise FloatingPointError(
-                f"The loss or its gradient was not finite {_MAX_BAD_STEPS} times in a row in epoch "
-                f"{epoch}; last finite value: {last}. Lower learning_rate (got "
+                f"The loss or its gradient was not finite {_MAX_BAD_STEPS} times in a "
+                f"row in epoch {epoch}; last finite value: {last}. Lower learning_rate (got "
                 f"{self.plan.learning_rate:g}) or look for extreme values in X."
             )
         return False

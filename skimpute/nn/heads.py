@@ -154,8 +154,9 @@ class RowDistribution(Distribution):
         if not layout.n_categorical:
             return real
         codes = values[..., layout.categorical].long().unsqueeze(-1)
-        codes = codes.expand(*self.log_probs.shape[:-1], 1)
-        return layout.columns_of(real, self.log_probs.gather(-1, codes).squeeze(-1))
+        shape = torch.broadcast_shapes(codes.shape[:-1], self.log_probs.shape[:-1])
+        chosen = self.log_probs.expand(*shape, -1).gather(-1, codes.expand(*shape, 1))
+        return layout.columns_of(real, chosen.squeeze(-1))
 
     def draw(self, uniforms):
         """Draw by inverting distribution functions.
@@ -210,7 +211,7 @@ class RowDistribution(Distribution):
 
         The law of total variance; with ``sigma="fixed"`` only between the draws.
         """
-        variance = self.loc.var(0, correction=0)
+        variance = (self.loc - self.loc.mean(0)).square().mean(0)
         if self.sigma == "learned":
             variance = variance + self.scale.square().mean(0)
         zeros = variance.new_zeros(*variance.shape[:-1], self.n_labels)
