@@ -186,7 +186,7 @@ class Mixture(MaskGenerator):
     def __init__(self, parts):
         self.parts = parts
         weights = np.array([weight for _, weight in parts], dtype=np.float64)
-        if len(weights) == 0 or (weights < 0).any() or weights.sum() <= 0:
+        if not ((weights >= 0).all() and 0 < weights.sum() < np.inf):
             raise ValueError(
                 f"parts must hold weights >= 0 with a positive sum, got {weights}."
             )
@@ -231,11 +231,13 @@ def training_mask(spec):
         return Mixture([*parts, (Everything(), 0.05)])
     if isinstance(spec, str) and spec == "resample":
         return Resample(otherwise=MCAR(0.2))
-    if isinstance(spec, list):
+    if isinstance(spec, list) and all(
+        isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in spec
+    ):
         return Mixture([(training_mask(part), weight) for part, weight in spec])
     if isinstance(spec, Real) and not isinstance(spec, bool):
         return MCAR(float(spec))
     raise ValueError(
-        "training_mask must be 'auto', 'resample', a rate in [0, 1], a MaskGenerator or "
-        f"a list of (mask, weight), got {spec!r}."
+        "training_mask must be 'auto', 'resample', a rate in [0, 1], a MaskGenerator "
+        f"or a list of (mask, weight), got {spec!r}."
     )

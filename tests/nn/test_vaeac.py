@@ -1,4 +1,4 @@
-"""The mathematics of VAEAC, against closed forms, torch.distributions and quadrature."""
+"""The mathematics of VAEAC: closed forms, torch.distributions, quadrature."""
 
 import math
 
