@@ -115,7 +115,8 @@ class MCAR(MaskGenerator):
         low, high = rate if isinstance(rate, tuple) else (rate, rate)
         if not 0 <= low <= high <= 1:
             raise ValueError(
-                f"rate must be in [0, 1], or a pair of such with low <= high, got {rate}."
+                "rate must be in [0, 1], or a pair of such with low <= high, got "
+                f"{rate}."
             )
         self._low, self._high = low, high
 
