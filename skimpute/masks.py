@@ -4,6 +4,8 @@ A mask is a boolean array of the shape of the values, named after the set it mar
 True means in that set. Always ``context <= observed``.
 """
 
+from numbers import Real
+
 import numpy as np
 import torch
 

@@ -52,8 +52,8 @@ class VAEACImputer(NeuralImputer):
         Weak hyperprior of the prior network's outputs (eq. 8).
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
-        either with its own rate drawn from U(0, 0.6), or the gaps of another row, or (5 %
-        of the rows) everything. A float is one rate; see :mod:`skimpute.masks`.
+        either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
+        (5 % of the rows) everything. A float is one rate; see `skimpute.masks`.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``.
@@ -68,8 +68,8 @@ class VAEACImputer(NeuralImputer):
     missing_values : scalar, default=np.nan
         What stands for a gap besides NaN, None and pd.NA.
     keep_empty_features : bool, default=True
-        Whether columns without any value in ``fit`` are kept, filled with 0 or the first
-        category.
+        Whether columns without any value in ``fit`` are kept, filled with 0 or the
+        first category.
     min_value, max_value : float or array-like of shape (n_features,), default=-+inf
         Bounds of imputed numbers.
     add_indicator : bool, default=False
@@ -130,8 +130,8 @@ class VAEACImputer(NeuralImputer):
     -----
     Time grows with rows x columns x ``width`` for wide tables, and with
     ``width`` x ``width`` for narrow ones; memory holds the table once in float32. Gaps
-    that depend on their own value (MNAR) are filled as if they did not. Differences from
-    the paper: hidden categories are all-zero inputs, scales are learned by default,
+    that depend on their own value (MNAR) are filled as if they did not. Differences
+    from the paper: hidden categories are all-zero inputs, scales are learned by default,
     training masks are wider, validation masks are drawn once, scales are
     floor + softplus instead of clamped.
 
@@ -270,8 +270,8 @@ class VAEACImputer(NeuralImputer):
         n_importance : int, default=100
             Samples of the latent code.
         estimator : {"is", "mc"}, default="is"
-            Importance sampling from the proposal (eq. 18), or Monte Carlo from the prior
-            (eq. 17), which needs far more samples. Both are lower bounds on average.
+            Importance sampling from the proposal (eq. 18), or Monte Carlo from the
+            prior (eq. 17), which needs far more samples. Both are lower bounds on average.
 
         Returns
         -------
@@ -285,8 +285,8 @@ class VAEACImputer(NeuralImputer):
         """
         if self.sigma == "fixed":
             warnings.warn(
-                "With sigma='fixed' the density is that of the prediction plus noise of "
-                "one standard deviation of each column; use sigma='learned' for "
+                "With sigma='fixed' the density is that of the prediction plus noise "
+                "of one standard deviation of each column; use sigma='learned' for "
                 "densities that mean something.",
                 UserWarning,
                 stacklevel=2,
@@ -334,7 +334,9 @@ class VAEACImputer(NeuralImputer):
         n_draws = -(-int(n_importance) // self.n_models) * self.n_models
         step = max(_DRAWS_AT_ONCE // self.n_models, 1) * self.n_models
         parts = [
-            self._log_weights_of(table, observed & ~target, keys, start, stop, estimator)
+            self._log_weights_of(
+                table, observed & ~target, keys, start, stop, estimator
+            )
             for start, stop in _pieces(n_draws, step)
         ]
         scale = np.log(self._encoder.spread) + np.log(self._encoder.unit)
@@ -347,7 +349,9 @@ class VAEACImputer(NeuralImputer):
             batch = self._batch(rows, shown)
             batch.target = batch.observed & ~batch.context
             noises = bridge.to_tensor(latent, self.device_)
-            return (bridge.to_numpy(self.module_.log_weights(batch, noises, estimator)),)
+            return (
+                bridge.to_numpy(self.module_.log_weights(batch, noises, estimator)),
+            )
 
         (weights,) = self._in_blocks(weigh, table, context, keys, axes=[1])
         return weights
@@ -370,8 +374,8 @@ class VAEACImputer(NeuralImputer):
             observed cells and categorical columns (dates are in microseconds);
             ``probabilities``, a dict that gives for each categorical column a DataFrame
             (n_samples, n_categories), NaN in observed rows. The mixture is over
-            ``n_imputations`` latent codes, the same for every row. With ``sigma="fixed"``
-            only their spread is reported.
+            ``n_imputations`` latent codes, the same for every row. With
+            ``sigma="fixed"`` only their spread is reported.
 
         Raises
         ------
@@ -391,7 +395,9 @@ class VAEACImputer(NeuralImputer):
             )
             moments = [cells.summary("mean"), cells.total_std()]
             at = cells.quantiles(bridge.to_tensor(levels, self.device_))
-            at = cells.layout.columns_of(at, at.new_zeros(*at.shape[:2], cells.n_labels))
+            at = cells.layout.columns_of(
+                at, at.new_zeros(*at.shape[:2], cells.n_labels)
+            )
             results = [*moments, at, cells.probs.mean(0)]
             return tuple(bridge.to_numpy(result) for result in results)
 

@@ -339,7 +339,10 @@ def test_an_unseen_category_is_kept_and_named_in_one_warning(imputer, frame):
 def test_bounds_indicator_and_sentinel(imputer, table):
     holes = np.nan_to_num(table, nan=-999.0)
     imputer.set_params(
-        missing_values=-999, min_value=-0.1, max_value=[9, 9, 9, 0.1], add_indicator=True
+        missing_values=-999,
+        min_value=-0.1,
+        max_value=[9, 9, 9, 0.1],
+        add_indicator=True,
     )
     completed = imputer.fit_transform(holes)
     gaps = np.isnan(table)

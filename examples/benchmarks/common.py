@@ -36,8 +36,8 @@ def load_table(data, name):
     reader = data / "load.py"
     if not reader.exists():
         raise SystemExit(
-            f"No data folder at {data}: pass --data DIR or set SKIMPUTE_DATA to a folder "
-            "that holds load.py and tables/."
+            f"No data folder at {data}: pass --data DIR or set SKIMPUTE_DATA to a "
+            "folder that holds load.py and tables/."
         )
     spec = importlib.util.spec_from_file_location("load", reader)
     load = importlib.util.module_from_spec(spec)

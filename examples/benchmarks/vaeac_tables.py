@@ -90,13 +90,17 @@ def build(method, table, n_rows, categorical, seed):
     if method == "mice":
         return MICEImputer(**shared)
     if method == "missforest":  # a smaller forest on digits, its 64 columns take long
-        return MissForestImputer(**shared, n_estimators=20 if table == "digits" else 100)
+        return MissForestImputer(
+            **shared, n_estimators=20 if table == "digits" else 100
+        )
     if method == "paper":
         epochs = PAPER_EPOCHS.get(table, 1000 if n_rows <= 1200 else 300)
         return VAEACImputer(**shared, **PAPER, max_epochs=epochs, device="cpu")
     if method == "default":
         return VAEACImputer(**shared, device="cpu")
-    raise ValueError(f"method must be mean, mice, missforest, paper or default: {method}")
+    raise ValueError(
+        f"method must be mean, mice, missforest, paper or default: {method}"
+    )
 
 
 def protocol(data, table, seed):

@@ -58,7 +58,9 @@ def seed_from(random_state):
 
 def generator(device, *numbers):
     """Torch generator seeded by several whole numbers (seed, step, ...)."""
-    word = np.random.SeedSequence([int(n) for n in numbers]).generate_state(1, np.uint64)
+    word = np.random.SeedSequence([int(n) for n in numbers]).generate_state(
+        1, np.uint64
+    )
     return torch.Generator(device=device).manual_seed(int(word[0] >> np.uint64(1)))
 
 

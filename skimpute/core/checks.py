@@ -1,4 +1,4 @@
-"""What we use of scikit-learn's private names; when they move, this file breaks alone."""
+"""What we use of scikit-learn's private names; if they move, this file breaks alone."""
 
 from numbers import Integral, Real
 

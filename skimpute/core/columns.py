@@ -140,7 +140,16 @@ def _refuse_odd_objects(cells, missing_values):
     """Labels are strings, numbers, booleans or dates; anything else is a mistake."""
     if cells.dtype != object:
         return
-    fine = (str, bytes, numbers.Number, np.bool_, date, timedelta, pd.Interval, pd.Period)
+    fine = (
+        str,
+        bytes,
+        numbers.Number,
+        np.bool_,
+        date,
+        timedelta,
+        pd.Interval,
+        pd.Period,
+    )
     for value in cells[~gaps_of(cells, missing_values)]:
         if not isinstance(value, fine):
             raise TypeError(
@@ -176,7 +185,9 @@ def code_column(cells, column, missing_values):
     if column.kind == CATEGORICAL:
         _refuse_odd_objects(cells, missing_values)
         labels = np.asarray(known, dtype=object)
-        found = pd.Index(column.categories, dtype=object).get_indexer(pd.Index(labels, dtype=object))
+        found = pd.Index(column.categories, dtype=object).get_indexer(
+            pd.Index(labels, dtype=object)
+        )
         codes[~gaps] = np.where(found >= 0, found, np.nan)
         return codes, gaps, list(pd.unique(pd.Series(labels[found < 0], dtype=object)))
     codes[~gaps] = _numbers_of(known, column)
@@ -184,8 +195,8 @@ def code_column(cells, column, missing_values):
     if len(infinite):
         raise ValueError(
             f"Input X contains infinity: column {column.name!r}, row {infinite[0]} "
-            f"holds {codes[infinite[0]]}. Replace it by NaN to have it imputed, or by a "
-            "finite number."
+            f"holds {codes[infinite[0]]}. Replace it by NaN to have it imputed, or by "
+            "a finite number."
         )
     return codes, gaps, []
 
@@ -204,8 +215,8 @@ def _numbers_of(known, column):
         odd = next((v for v in known if not isinstance(v, numbers.Number)), None)
         if odd is not None and not isinstance(odd, str):
             raise TypeError(
-                f"Column {column.name!r} held numbers in fit: argument must be a string "
-                f"or a number, got {odd!r} of type {type(odd).__name__}."
+                f"Column {column.name!r} held numbers in fit: argument must be a "
+                f"string or a number, got {odd!r} of type {type(odd).__name__}."
             ) from error
         raise ValueError(
             f"Column {column.name!r} held numbers in fit and now holds {odd!r}, which "
@@ -239,13 +250,17 @@ def fill_column(cells, gaps, codes, column):
     if column.kind == CATEGORICAL:
         values = column.labels(codes)
         if isinstance(cells.dtype, pd.CategoricalDtype):
-            absent = [v for v in dict.fromkeys(values) if v not in cells.dtype.categories]
+            absent = [
+                v for v in dict.fromkeys(values) if v not in cells.dtype.categories
+            ]
             array = array.add_categories(absent)
     elif column.kind in (TIME, SPAN):
         values = _times_of(codes, cells.dtype, column)
     elif cells.dtype == object:
         values = np.empty(len(codes), dtype=object)  # Python's integers have no limits
-        values[:] = [int(v) for v in np.rint(codes)] if column.integer else codes.tolist()
+        values[:] = (
+            [int(v) for v in np.rint(codes)] if column.integer else codes.tolist()
+        )
     else:
         values = cast_numbers(codes, cells.dtype)
     array[gaps] = values
@@ -278,7 +293,7 @@ def _times_of(codes, dtype, column):
 
 
 def _time_limits(dtype, column):
-    """First and last microsecond that a column of times can hold, with a day to spare."""
+    """First and last microsecond that a column can hold, with a day to spare."""
     day = 86_400e6
     plain = isinstance(dtype, np.dtype) and dtype.kind in "mM"
     unit = np.datetime_data(dtype)[0] if plain else getattr(dtype, "unit", "us")

@@ -271,10 +271,13 @@ def _read_target(y, n_rows):
             stacklevel=2,
         )
         return None
-    columns = {f"y{i}": _read_target_column(frame.iloc[:, i]) for i in range(frame.shape[1])}
+    columns = {
+        f"y{i}": _read_target_column(frame.iloc[:, i]) for i in range(frame.shape[1])
+    }
     if any(column is None for column in columns.values()):
         warnings.warn(
-            "y holds something else than numbers, strings and booleans; it is left out.",
+            "y holds something else than numbers, strings and booleans; it is left "
+            "out.",
             UserWarning,
             stacklevel=2,
         )
@@ -288,7 +291,9 @@ def _read_target_column(cells):
     if not pd.api.types.is_numeric_dtype(known.infer_objects().dtype):
         plain = all(isinstance(value, (str, bool, np.bool_)) for value in known)
         return cells.astype("category") if plain and len(known) else None
-    numbers = pd.to_numeric(cells).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    numbers = (
+        pd.to_numeric(cells).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+    )
     numbers = np.where(np.isinf(numbers), np.nan, numbers)
     found = np.unique(numbers[~np.isnan(numbers)])
     if len(found) <= _MAX_CLASSES and (found == np.rint(found)).all():

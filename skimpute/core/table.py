@@ -253,11 +253,18 @@ class TableEncoder:
         columns = [
             pieces.get(place, X.iloc[:, place]) for place in np.flatnonzero(self.kept)
         ]
-        frame = pd.concat(
-            # The dtype is named, else pandas turns objects into strings or dates.
-            [pd.Series(c, index=X.index, dtype=c.dtype, copy=False) for c in columns],
-            axis=1,
-        ) if columns else pd.DataFrame(index=X.index)
+        frame = (
+            pd.concat(
+                # The dtype is named, else pandas turns objects into strings or dates.
+                [
+                    pd.Series(c, index=X.index, dtype=c.dtype, copy=False)
+                    for c in columns
+                ],
+                axis=1,
+            )
+            if columns
+            else pd.DataFrame(index=X.index)
+        )
         frame.columns = X.columns[self.kept]
         frame.attrs = dict(X.attrs)
         return frame
@@ -296,7 +303,9 @@ class TableEncoder:
         listed = _listed_columns(self.categorical_features, X)
         if not is_frame(X) and X.dtype.kind in "iuf":
             kind, integer = "number", X.dtype.kind in "iu"
-            columns = [Column(f"x{i}", kind, X.dtype, integer) for i in range(X.shape[1])]
+            columns = [
+                Column(f"x{i}", kind, X.dtype, integer) for i in range(X.shape[1])
+            ]
             for place in np.flatnonzero(listed):
                 columns[place] = Column(f"x{place}", CATEGORICAL, X.dtype, False)
             return columns
@@ -308,8 +317,10 @@ class TableEncoder:
 
     def _code(self, X, *, warn, categorical):
         """Codes and gaps; categorical columns are left NaN unless ``categorical``."""
-        if not is_frame(X) and X.dtype.kind in "iuf" and not any(
-            c.kind == CATEGORICAL for c in self.columns
+        if (
+            not is_frame(X)
+            and X.dtype.kind in "iuf"
+            and not any(c.kind == CATEGORICAL for c in self.columns)
         ):
             return self._code_numbers(X)
         values = np.full(X.shape, np.nan)
@@ -324,8 +335,8 @@ class TableEncoder:
             if warn and len(unseen) and column.seen:
                 shown = ", ".join(repr(v) for v in unseen[:3])
                 warnings.warn(
-                    f"Column {column.name!r} holds categories not seen in fit: {shown}. "
-                    "The model treats them as missing; the cells stay as they are.",
+                    f"Column {column.name!r} holds categories not seen in fit: "
+                    f"{shown}. The model treats them as missing; the cells stay as they are.",
                     UserWarning,
                     stacklevel=2,
                 )

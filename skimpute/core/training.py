@@ -265,11 +265,13 @@ class _Fit:
         self.bad_steps[phase] += 1
         self.damping *= 0.5
         if self.bad_steps[phase] >= _MAX_BAD_STEPS:
-            last = "none" if self.last_finite is None else f"{float(self.last_finite):g}"
+            last = (
+                "none" if self.last_finite is None else f"{float(self.last_finite):g}"
+            )
             raise FloatingPointError(
                 f"The loss or its gradient was not finite {_MAX_BAD_STEPS} times in a "
-                f"row in epoch {epoch}; last finite value: {last}. Lower learning_rate (got "
-                f"{self.plan.learning_rate:g}) or look for extreme values in X."
+                f"row in epoch {epoch}; last finite value: {last}. Lower learning_rate "
+                f"(got {self.plan.learning_rate:g}) or look for extreme values in X."
             )
         return False
 
@@ -298,7 +300,10 @@ class _Fit:
 
     def _done(self, epoch, started):
         plan = self.plan
-        if plan.max_seconds is not None and time.monotonic() - started > plan.max_seconds:
+        if (
+            plan.max_seconds is not None
+            and time.monotonic() - started > plan.max_seconds
+        ):
             return True
         patience = plan.n_iter_no_change
         if patience is None or not self.best.epoch:
@@ -323,8 +328,8 @@ class _Fit:
         if insisted or worker or not self.history:
             raise KeyboardInterrupt
         warnings.warn(
-            f"fit was interrupted in epoch {len(self.history) + 1}; the best weights so "
-            "far are kept. Interrupt again within three seconds to stop altogether.",
+            f"fit was interrupted in epoch {len(self.history) + 1}; the best weights "
+            "so far are kept. Interrupt again within three seconds to stop altogether.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -20,6 +20,15 @@ class TableLayout(nn.Module):
         Per column: 0 for a number, else the number of categories.
     """
 
+    column: torch.Tensor  # of each input slot
+    code: torch.Tensor  # category that a slot stands for
+    slot_is_category: torch.Tensor
+    real: torch.Tensor  # positions of numbers and categorical columns
+    categorical: torch.Tensor
+    pad: torch.Tensor  # logits of each categorical column, padded
+    last_code: torch.Tensor
+    order: torch.Tensor  # from (numbers, categorical) to columns
+
     def __init__(self, n_categories):
         super().__init__()
         sizes = torch.as_tensor(n_categories, dtype=torch.long)
@@ -71,7 +80,7 @@ class TableLayout(nn.Module):
         return slots * known[..., self.column]
 
     def columns_of(self, real, categorical):
-        """Put per-cell results (..., n_real) and (..., n_categorical) in column order."""
+        """Put results of numbers (..., n_real) and categories in column order."""
         if not self.n_categorical:
             return real
         if not self.n_real:
@@ -108,9 +117,12 @@ class RowDistribution(Distribution):
         if sigma == "learned":
             self.scale = min_sigma + softplus(raw[..., n_real : 2 * n_real])
         self.sigma = sigma
-        self.log_probs = self._log_probabilities(raw[..., 2 * n_real :], min_probability)
+        self.log_probs = self._log_probabilities(
+            raw[..., 2 * n_real :], min_probability
+        )
         super().__init__(
-            batch_shape=(*raw.shape[:-1], layout.n_columns), validate_args=False
+            batch_shape=torch.Size((*raw.shape[:-1], layout.n_columns)),
+            validate_args=False,
         )
 
     def _log_probabilities(self, logits, floor):

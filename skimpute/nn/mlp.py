@@ -5,8 +5,8 @@ import math
 import torch
 from torch import nn
 
-# Measured with torch 2.13 on AVX-512: where the output width is no multiple of this, the
-# last columns of a matrix product round differently from row to row, by the row's
+# Measured with torch 2.13 on AVX-512: where the output width is no multiple of this,
+# some columns of a matrix product round differently from row to row, by the row's
 # position. Inference pads the weights, so that a row's answer ignores its place.
 _WHOLE_TILE = 16
 

@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         return [*terms, self.from_input(inputs)]
 
     def forward(self, z, recalled):
-        """Map z of shape (member, draw, row, d) to raw outputs (member, draw, row, out)."""
+        """Map z of shape (member, draw, row, d) to outputs (member, draw, row, out)."""
         n_members, n_draws, n_rows, _ = z.shape
 
         def per_draw(term):  # (member, draw * row, width)
@@ -146,7 +146,7 @@ class VAEAC(nn.Module):
         n_slots, n_columns = self.layout.n_slots, self.layout.n_columns
         d_prior, d_proposal = n_slots + n_columns, n_slots + 2 * n_columns
         self.prior = ResidualMLP(n_members, d_prior, width, depth, 2 * latent_dim)
-        self.proposal = None
+        self.proposal: ResidualMLP | None = None
         if alpha > 0 and sample_latent:
             self.proposal = ResidualMLP(
                 n_members, d_proposal, width, depth, 2 * latent_dim
@@ -194,6 +194,7 @@ class VAEAC(nn.Module):
         The gaps of the data go to the proposal only: it must tell a missing value
         from a mean value (4.2).
         """
+        assert self.proposal is not None  # callers ask first
         slots = self.layout.encode(batch.values, batch.observed)
         hidden = [(~batch.context).to(slots.dtype), (~batch.observed).to(slots.dtype)]
         outputs, _ = self.proposal(self._all_members(torch.cat([slots, *hidden], -1)))
@@ -229,7 +230,7 @@ class VAEAC(nn.Module):
         noise = torch.randn(shape, generator=generator, device=state.mean.device)
         noise, prior_noise = noise.chunk(2, -1)
         regulariser = self._regulariser(state)
-        objective = 0.0
+        objective = torch.zeros_like(regulariser)
         if self.proposal is not None:
             mean, std = self.propose(batch)
             reconstruction = self._reconstruction(batch, state, mean + std * noise)
