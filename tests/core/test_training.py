@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -454,7 +455,7 @@ def test_phases_alternate_on_the_same_rows_and_step_their_own_parameters():
     rows = [part for _, part, _ in module.seen]
     assert rows[::2] == rows[1::2]
     states = module.before
-    for i, (one, after) in enumerate(zip(states[:-1], states[1:], strict=True)):
+    for i, (one, after) in enumerate(pairwise(states)):
         changed = [a != b for a, b in zip(one, after, strict=True)]
         assert changed == ([True, False] if i % 2 == 0 else [False, True])
 
