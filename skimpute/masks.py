@@ -4,13 +4,11 @@ A mask is a boolean array of the shape of the values, named after the set it mar
 True means in that set. Always ``context <= observed``.
 """
 
-from numbers import Real
-
 import numpy as np
 import torch
 
 from skimpute.core.bridge import seed_from, to_numpy
-from skimpute.core.checks import Real, is_frame, missing_cells
+from skimpute.core.checks import is_frame, missing_cells
 
 __all__ = ["MCAR", "Everything", "MaskGenerator", "Mixture", "Resample"]
 
@@ -238,7 +236,7 @@ def training_mask(spec):
         isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in spec
     ):
         return Mixture([(training_mask(part), weight) for part, weight in spec])
-    if isinstance(spec, Real) and not isinstance(spec, bool):
+    if isinstance(spec, int | float | np.number) and not isinstance(spec, bool):
         return MCAR(float(spec))
     raise ValueError(
         "training_mask must be 'auto', 'resample', a rate in [0, 1], a MaskGenerator "

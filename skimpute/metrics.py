@@ -8,6 +8,19 @@ Point errors alone reward tables that are too smooth, so report `crps`,
 
 import numpy as np
 
+from skimpute.core.cells import (
+    as_codes,
+    as_numbers,
+    at_least_two,
+    average_columns,
+    check_scale,
+    column_means,
+    draws_pair,
+    point_pair,
+    spread_out,
+    stack_draws,
+)
+
 __all__ = [
     "brier",
     "brier_cells",
@@ -64,8 +77,8 @@ def nrmse(y_true, y_pred, *, where=None, average="columns"):
     >>> nrmse([[0.0], [2.0]], [[1.0], [2.0]])
     0.7071067811865476
     """
-    y_true, y_pred, where = _point_pair(y_true, y_pred, where, _as_numbers)
-    squared = np.square(_cells(y_true - y_pred, where))
+    y_true, y_pred, where = point_pair(y_true, y_pred, where, as_numbers)
+    squared = np.square(np.where(where, y_true - y_pred, 0.0))
     spread = _spread(y_true)
     spread[spread == 0] = np.nan
     if not np.any(where & np.isfinite(spread)):
@@ -73,8 +86,8 @@ def nrmse(y_true, y_pred, *, where=None, average="columns"):
             "nrmse is not defined here: every scored column of y_true is constant. "
             "Use mae for such columns."
         )
-    per_column = np.sqrt(_column_means(squared, where)) / spread
-    return _average(per_column, where, average)
+    per_column = np.sqrt(column_means(squared, where)) / spread
+    return average_columns(per_column, where, average)
 
 
 def mae(y_true, y_pred, *, where=None, scale=None, average="cells"):
@@ -108,9 +121,9 @@ def mae(y_true, y_pred, *, where=None, scale=None, average="cells"):
     >>> mae([[0.0, 1.0]], [[3.0, 0.0]])
     2.0
     """
-    y_true, y_pred, where = _point_pair(y_true, y_pred, where, _as_numbers)
-    errors = np.abs(_cells(y_true - y_pred, where)) / _check_scale(scale, where)
-    return _average(_column_means(errors, where), where, average)
+    y_true, y_pred, where = point_pair(y_true, y_pred, where, as_numbers)
+    errors = np.abs(np.where(where, y_true - y_pred, 0.0)) / check_scale(scale, where)
+    return average_columns(column_means(errors, where), where, average)
 
 
 def pfc(y_true, y_pred, *, where=None, average="columns"):
@@ -147,9 +160,9 @@ def pfc(y_true, y_pred, *, where=None, average="columns"):
     >>> pfc([["red"], ["blue"]], [["red"], ["red"]])
     0.5
     """
-    y_true, y_pred, where = _point_pair(y_true, y_pred, where, _as_codes)
+    y_true, y_pred, where = point_pair(y_true, y_pred, where, as_codes)
     wrong = (y_true != y_pred).astype(float)
-    return _average(_column_means(wrong, where), where, average)
+    return average_columns(column_means(wrong, where), where, average)
 
 
 def brier(y_true, draws, *, where=None, average="cells"):
@@ -194,10 +207,10 @@ def brier(y_true, draws, *, where=None, average="cells"):
     >>> brier([["red"]], [[["blue"]], [["blue"]]])
     2.0
     """
-    y_true, draws, where = _draws_pair(y_true, draws, where, _as_codes)
-    _at_least_two(draws)
-    scores = _spread_out(brier_cells(y_true[where], draws[:, where]), where)
-    return _average(_column_means(scores, where), where, average)
+    y_true, draws, where = draws_pair(y_true, draws, where, as_codes)
+    at_least_two(draws)
+    scores = spread_out(brier_cells(y_true[where], draws[:, where]), where)
+    return average_columns(column_means(scores, where), where, average)
 
 
 def brier_cells(y_true, draws):
@@ -273,12 +286,12 @@ def crps(y_true, draws, *, where=None, scale=None, fair=True, average="cells"):
     >>> crps([[0.0]], [[[-1.0]], [[1.0]]], fair=False)
     0.5
     """
-    y_true, draws, where = _draws_pair(y_true, draws, where, _as_numbers)
+    y_true, draws, where = draws_pair(y_true, draws, where, as_numbers)
     if fair:
-        _at_least_two(draws)
+        at_least_two(draws)
     cells = crps_cells(y_true[where], draws[:, where], fair=fair)
-    scores = _spread_out(cells, where) / _check_scale(scale, where)
-    return _average(_column_means(scores, where), where, average)
+    scores = spread_out(cells, where) / check_scale(scale, where)
+    return average_columns(column_means(scores, where), where, average)
 
 
 def crps_cells(y_true, draws, *, fair=True):
@@ -360,12 +373,12 @@ def energy_score(y_true, draws, *, where=None, scale=None, fair=True, average="r
     >>> energy_score([[0.0, 0.0]], [[[3.0, 4.0]], [[-3.0, -4.0]]], fair=False)
     2.5
     """
-    y_true, draws, where = _draws_pair(y_true, draws, where, _as_numbers)
+    y_true, draws, where = draws_pair(y_true, draws, where, as_numbers)
     if average not in ("rows", None):
         raise ValueError(f"average must be 'rows' or None, got {average!r}.")
-    m = _at_least_two(draws) if fair else len(draws)
+    m = at_least_two(draws) if fair else len(draws)
     pairs = m * (m - 1) if fair else m * m
-    scale = _check_scale(scale, where)
+    scale = check_scale(scale, where)
     scores = np.full(len(y_true), np.nan)
     for rows in _row_blocks(draws.shape):
         marked = where[rows]
@@ -416,11 +429,11 @@ def interval_coverage(y_true, draws, level=0.9, *, where=None, average="cells"):
     >>> interval_coverage([[0.0], [9.0]], [[[-1.0], [-1.0]], [[1.0], [1.0]]])
     0.5
     """
-    y_true, draws, where = _draws_pair(y_true, draws, where, _as_numbers)
+    y_true, draws, where = draws_pair(y_true, draws, where, as_numbers)
     low, high = _ends(draws, where, level)
     inside = (low <= y_true[where]) & (y_true[where] <= high)
-    inside = _spread_out(inside.astype(float), where)
-    return _average(_column_means(inside, where), where, average)
+    inside = spread_out(inside.astype(float), where)
+    return average_columns(column_means(inside, where), where, average)
 
 
 def interval_width(draws, level=0.9, *, where=None, scale=None, average="cells"):
@@ -458,213 +471,21 @@ def interval_width(draws, level=0.9, *, where=None, scale=None, average="cells")
     >>> interval_width([[[0.0]], [[1.0]], [[2.0]]], level=0.5)
     1.0
     """
-    draws = _stack(draws, _as_numbers)
-    _, draws, where = _draws_pair(draws[0], draws, where, _as_numbers)
+    draws = stack_draws(draws, as_numbers)
+    _, draws, where = draws_pair(draws[0], draws, where, as_numbers)
     low, high = _ends(draws, where, level)
-    widths = _spread_out(high - low, where) / _check_scale(scale, where)
-    return _average(_column_means(widths, where), where, average)
+    widths = spread_out(high - low, where) / check_scale(scale, where)
+    return average_columns(column_means(widths, where), where, average)
 
 
-# -- input ---------------------------------------------------------------------------
-
-
-def _as_numbers(values, name):
-    """Float64 array of `values`, or an error that says what to use instead."""
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        try:
-            # pandas' own missing value has no float: nullable columns need this way.
-            return values.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(
-                f"{name} must be numeric, got values such as those in: {error}. "
-                "Score categorical columns by themselves, with brier or pfc."
-            ) from None
-
-
-def _as_codes(values, name):
-    """Float64 array in which equal categories are equal and gaps are NaN."""
-    values = np.asarray(values)
-    if values.dtype.kind in "biuf":
-        return values.astype(np.float64)
-    codes = [_code(value) for value in values.astype(object).ravel()]
-    return np.array(codes, dtype=object).reshape(values.shape)
-
-
-def _code(value):
-    """Return a category as it is, any kind of gap as NaN."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return np.nan
-    return value
-
-
-def _to_common(arrays):
-    """Float64 arrays; objects become shared codes (same object, same code)."""
-    if not any(array.dtype == object for array in arrays):
-        return arrays
-    known: dict = {}
-
-    def encode(value):
-        if isinstance(value, float) and value != value:
-            return np.nan
-        return float(known.setdefault(value, len(known)))
-
-    flat = [[encode(v) for v in array.ravel().tolist()] for array in arrays]
-    pairs = zip(flat, arrays, strict=True)
-    return [np.array(f, dtype=np.float64).reshape(a.shape) for f, a in pairs]
-
-
-def _stack(draws, convert):
-    """Array (draw, row, column) of an array or a list of tables."""
-    if isinstance(draws, (list, tuple)):
-        tables = [convert(draw, "draws") for draw in draws]
-        shapes = {table.shape for table in tables}
-        if len(shapes) != 1:
-            raise ValueError(
-                "draws must be tables of one shape, got "
-                f"{sorted(shapes) or 'none at all'}."
-            )
-        draws = np.stack(tables)
-    else:
-        draws = convert(draws, "draws")
-    if draws.ndim not in (2, 3) or len(draws) == 0:
-        raise ValueError(
-            "draws must have shape (n_imputations, n_samples, n_features), "
-            f"got {draws.shape}."
-        )
-    return draws
-
-
-def _point_pair(y_true, y_pred, where, convert):
-    """Truth, point imputations and scored cells as checked 2-D arrays."""
-    y_true, y_pred = convert(y_true, "y_true"), convert(y_pred, "y_pred")
-    if y_true.shape != y_pred.shape or y_true.ndim not in (1, 2):
-        raise ValueError(
-            "y_true and y_pred must have the same shape (n_samples, n_features), got "
-            f"{y_true.shape} and {y_pred.shape}. Average draws before scoring them."
-        )
-    y_true, y_pred = _to_common([_columns(y_true), _columns(y_pred)])
-    where = _check_where(where, y_true.shape)
-    _no_gaps(y_true[where], "y_true")
-    _no_gaps(y_pred[where], "y_pred")
-    return y_true, y_pred, where
-
-
-def _draws_pair(y_true, draws, where, convert):
-    """Truth, draws and scored cells as checked arrays, draws 3-D."""
-    y_true, draws = convert(y_true, "y_true"), _stack(draws, convert)
-    if draws.shape[1:] != y_true.shape or y_true.ndim not in (1, 2):
-        raise ValueError(
-            "draws must have shape (n_imputations,) + the shape of y_true, got draws "
-            f"{draws.shape} and y_true {y_true.shape}. The axis of draws comes first."
-        )
-    y_true, draws = _to_common([_columns(y_true), draws.reshape(*draws.shape[:2], -1)])
-    where = _check_where(where, y_true.shape)
-    _no_gaps(y_true[where], "y_true")
-    for draw in draws:  # one by one, not to copy all of them
-        _no_gaps(draw[where], "draws")
-    return y_true, draws, where
-
-
-def _columns(values):
-    return values.reshape(len(values), -1)
-
-
-def _check_where(where, shape):
-    """Scored cells as a boolean array of `shape`."""
-    if where is None:
-        where = np.ones(shape, dtype=bool)
-    where = np.asarray(where)
-    if where.dtype != bool:
-        raise ValueError(
-            f"where must be boolean (True = scored), got dtype {where.dtype}."
-        )
-    if where.shape != shape and where.shape != (shape[0],):
-        raise ValueError(f"where must have shape {shape}, got {where.shape}.")
-    if where.ndim == 1 and shape[1] != 1:
-        raise ValueError(f"where must have shape {shape}, got {where.shape}.")
-    if not where.any():
-        raise ValueError("where marks no cell: there is nothing to score.")
-    return where.reshape(shape)
-
-
-def _no_gaps(cells, name):
-    gaps = int(np.isnan(cells).sum())
-    if gaps:
-        raise ValueError(
-            f"{name} has {gaps} missing value(s) among the scored cells. Mark only "
-            "cells with a known truth and an imputed value in where."
-        )
-
-
-def _check_scale(scale, where):
-    """Positive divisor per column, as an array that broadcasts over rows."""
-    n_features = where.shape[1]
-    if scale is None:
-        return np.ones(n_features)
-    scale = np.asarray(scale, dtype=np.float64)
-    if scale.ndim == 0:
-        scale = np.full(n_features, float(scale))
-    if scale.shape != (n_features,):
-        raise ValueError(f"scale must have shape ({n_features},), got {scale.shape}.")
-    scored = where.any(axis=0)
-    if not np.all(scale[scored] > 0):
-        raise ValueError(
-            f"scale must be positive in every scored column, got {scale[scored].min()}."
-            " Leave constant columns out of where."
-        )
-    return np.where(scored, scale, 1.0)
-
-
-def _at_least_two(draws):
-    if len(draws) < 2:
-        raise ValueError(
-            "a score that is unbiased in the number of draws needs at least 2 draws, "
-            f"got {len(draws)}. Draw more, or use crps(..., fair=False), mae or pfc."
-        )
-    return len(draws)
-
-
-# -- sums ----------------------------------------------------------------------------
-
-
-def _cells(values, where):
-    """`values` with zero outside the scored cells, where they may be NaN."""
-    return np.where(where, values, 0.0)
-
-
-def _spread_out(cells, where):
-    """Table of the shape of `where` with `cells` at its scored places, else zero."""
-    table = np.zeros(where.shape)
-    table[where] = cells
-    return table
-
-
-def _column_means(table, where):
-    """Mean of the scored cells of each column, NaN where there is none."""
-    count = where.sum(axis=0)
-    total = np.where(where, table, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-
-
-def _average(per_column, where, average):
-    """Columns' means to what the caller asked for; NaN columns are left out."""
-    if average is None:
-        return per_column
-    known = np.isfinite(per_column)
-    if average == "columns":
-        return float(per_column[known].mean())
-    if average == "cells":
-        return float(np.average(per_column[known], weights=where.sum(axis=0)[known]))
-    raise ValueError(f"average must be 'cells', 'columns' or None, got {average!r}.")
+# -- parts ---------------------------------------------------------------------------
 
 
 def _spread(y_true):
     """Compute each column's population standard deviation over known values."""
     known = ~np.isnan(y_true)
-    centred = y_true - _column_means(y_true, known)
-    spread = np.sqrt(_column_means(np.square(np.where(known, centred, 0.0)), known))
+    centred = y_true - column_means(y_true, known)
+    spread = np.sqrt(column_means(np.square(np.where(known, centred, 0.0)), known))
     # The mean of equal numbers can miss them by a rounding error: that is no spread.
     top = np.where(known, y_true, -np.inf).max(axis=0)
     return np.where(top == np.where(known, y_true, np.inf).min(axis=0), 0.0, spread)

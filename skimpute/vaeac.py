@@ -118,7 +118,7 @@ class VAEACImputer(NeuralImputer):
         Epochs run, and the one whose weights were kept.
     n_features_in_ : int
         Number of columns in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all are strings.
 
     See Also
@@ -130,10 +130,11 @@ class VAEACImputer(NeuralImputer):
     -----
     Time grows with rows x columns x ``width`` for wide tables, and with
     ``width`` x ``width`` for narrow ones; memory holds the table once in float32. Gaps
-    that depend on their own value (MNAR) are filled as if they did not. Differences
-    from the paper: hidden categories are all-zero inputs, scales are learned by default,
-    training masks are wider, validation masks are drawn once, scales are
-    floor + softplus instead of clamped.
+    that depend on their own value (MNAR) are filled as if they did not.
+
+    Differences from the paper: hidden categories are all-zero inputs, scales are learned
+    by default and floored by a sum instead of a clamp, training masks are wider, and
+    validation masks are drawn once.
 
     References
     ----------
@@ -271,7 +272,7 @@ class VAEACImputer(NeuralImputer):
             Samples of the latent code.
         estimator : {"is", "mc"}, default="is"
             Importance sampling from the proposal (eq. 18), or Monte Carlo from the
-            prior (eq. 17), which needs far more samples. Both are lower bounds on average.
+            prior (eq. 17), which needs far more samples. Both are too low on average.
 
         Returns
         -------

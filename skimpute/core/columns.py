@@ -5,6 +5,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_object_dtype
 
 NUMBER, CATEGORICAL, TIME, SPAN = "number", "categorical", "time", "span"
 
@@ -289,7 +290,7 @@ def _times_of(codes, dtype, column):
             values = values.dt.tz_localize("UTC").dt.tz_convert(dtype.tz)
     if column.days:
         return values.dt.date.to_numpy()
-    return (values if dtype == object else values.astype(dtype)).array
+    return (values if is_object_dtype(dtype) else values.astype(dtype)).array
 
 
 def _time_limits(dtype, column):

@@ -336,7 +336,8 @@ class TableEncoder:
                 shown = ", ".join(repr(v) for v in unseen[:3])
                 warnings.warn(
                     f"Column {column.name!r} holds categories not seen in fit: "
-                    f"{shown}. The model treats them as missing; the cells stay as they are.",
+                    f"{shown}. The model treats them as missing; the cells stay as "
+                    "they are.",
                     UserWarning,
                     stacklevel=2,
                 )
