@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute import datasets, masks, metrics
     from skimpute.baselines import MICEImputer, MissForestImputer
-    from skimpute.plotting import ImputationDisplay
+    from skimpute.display import ImputationDisplay
     from skimpute.vaeac import VAEACImputer
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ImputationDisplay": "plotting",
+    "ImputationDisplay": "display",
     "MICEImputer": "baselines",
     "MissForestImputer": "baselines",
     "VAEACImputer": "vaeac",

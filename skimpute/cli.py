@@ -531,7 +531,7 @@ def _write_all(names, tables, args):
 
 
 def _write_report(name, frame, draws, title, imputer=None):
-    from skimpute.plotting import plot_report
+    from skimpute.display import plot_report
 
     history = getattr(imputer, "history_", None)
     figure = plot_report(frame, draws, history=history, title=title)

@@ -271,8 +271,7 @@ def crps(y_true, draws, *, where=None, scale=None, fair=True, average="cells"):
     Raises
     ------
     ValueError
-        If shapes disagree, nothing is scored, a scored cell is NaN, or ``fair=True``
-        meets a single draw.
+        If shapes disagree, a scored cell is NaN, or ``fair=True`` meets a single draw.
 
     References
     ----------
@@ -356,8 +355,7 @@ def energy_score(y_true, draws, *, where=None, scale=None, fair=True, average="r
     Raises
     ------
     ValueError
-        If shapes disagree, nothing is scored, a scored cell is NaN, or ``fair=True``
-        meets a single draw.
+        If shapes disagree, a scored cell is NaN, or ``fair=True`` meets a single draw.
 
     Notes
     -----
@@ -416,8 +414,7 @@ def interval_coverage(y_true, draws, level=0.9, *, where=None, average="cells"):
     Raises
     ------
     ValueError
-        If shapes disagree, nothing is scored, a scored cell is NaN or `level` is not
-        between 0 and 1.
+        If shapes disagree, a scored cell is NaN or `level` is not between 0 and 1.
 
     Notes
     -----
@@ -463,8 +460,7 @@ def interval_width(draws, level=0.9, *, where=None, scale=None, average="cells")
     Raises
     ------
     ValueError
-        If shapes disagree, nothing is scored, a scored cell is NaN or `level` is not
-        between 0 and 1.
+        If shapes disagree, a scored cell is NaN or `level` is not between 0 and 1.
 
     Examples
     --------

@@ -1,30 +1,22 @@
 """Pictures of gaps, of what was put into them, and of training.
 
 The functions take data, draw on the ``ax`` they are given and return it.
-`ImputationDisplay` wraps them in scikit-learn's style, `plot_report` puts everything
-on one page. matplotlib is optional: ``pip install "skimpute[plot]"``.
+`skimpute.display` puts several of them on one page. matplotlib is optional:
+``pip install "skimpute[plot]"``.
 """
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = [
-    "ImputationDisplay",
-    "plot_distribution",
-    "plot_pattern",
-    "plot_report",
-    "plot_training",
-]
+__all__ = ["plot_distribution", "plot_pattern", "plot_training"]
 
 # Grey and vermilion differ in lightness too: for print and colour-blind eyes.
-_OBSERVED, _IMPUTED, _SCORE = "#8a97a6", "#d55e00", "#0072b2"
-_PALE, _INK = "#e8ebee", "#333333"
+OBSERVED, IMPUTED, SCORE = "#8a97a6", "#d55e00", "#0072b2"
+PALE, INK = "#e8ebee", "#333333"
 _MAX_BARS = 12  # numbers with at most this many distinct values are drawn as bars
 _MAX_KINDS = 8  # bars of a column of categories; the rest is put together
-_MAX_PANELS = 16  # columns shown unless asked for by name
 _MAX_BANDS = 400  # rows of the pattern picture; more rows are averaged into these
-_KINDS = ("distributions", "pattern", "training")
 
 
 # -- single pictures -----------------------------------------------------------------
@@ -48,7 +40,7 @@ def plot_pattern(X, *, ax=None):
     ax : matplotlib Axes
         The axes of the pattern; its child axes holds the shares of gaps.
     """
-    frame = _as_frame(X)
+    frame = as_frame(X)
     ax = _new_axes(ax, (max(5.0, min(12.0, 0.55 * frame.shape[1] + 2)), 4.6))
     missing = frame.isna().to_numpy()
     gappy = missing[missing.any(axis=1)]
@@ -59,20 +51,13 @@ def plot_pattern(X, *, ax=None):
     if n_complete and len(gappy):
         band = min(max(n_complete, 0.08 * top), 0.22 * top)
     if len(gappy):
+        look = {"cmap": _cell_colours(), "vmin": 0, "vmax": 1}
+        place = {"extent": (-0.5, n_columns - 0.5, len(gappy), 0), "aspect": "auto"}
         cells = _bands(_sorted_by_pattern(gappy))
-        extent = (-0.5, n_columns - 0.5, len(gappy), 0)
-        ax.imshow(
-            cells,
-            cmap=_cell_colours(),
-            vmin=0,
-            vmax=1,
-            extent=extent,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        ax.imshow(cells, interpolation="nearest", **look, **place)
     if n_complete:
         start = len(gappy)
-        ax.axhspan(start, start + band, color=_PALE, lw=0)
+        ax.axhspan(start, start + band, color=PALE, lw=0)
         if len(gappy):
             ax.axhline(start, color="white", lw=2)
         _band_label(ax, start + band / 2, f"{n_complete:,} complete rows")
@@ -148,7 +133,7 @@ def plot_training(history, *, ax=None):
     ValueError
         If there is no epoch with a loss.
     """
-    epochs, loss = _series(history, "loss")
+    epochs, loss = history_series(history, "loss")
     if len(epochs) == 0:
         raise ValueError(
             "history has no epoch with a 'loss'. Pass history_ of a fitted estimator "
@@ -156,12 +141,12 @@ def plot_training(history, *, ax=None):
         )
     ax = _new_axes(ax, (5.5, 3.4))
     style = {"marker": "o", "ms": 3} if len(epochs) < 30 else {}
-    lines = ax.plot(epochs, loss, color=_INK, lw=1.4, label="loss", **style)
+    lines = ax.plot(epochs, loss, color=INK, lw=1.4, label="loss", **style)
     ax.set_xlabel("epoch")
     ax.set_ylabel("training loss")
     ax.spines["top"].set_visible(False)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    epochs, score = _series(history, "validation_score")
+    epochs, score = history_series(history, "validation_score")
     if len(epochs):
         lines += _draw_score(ax, epochs, score, style)
     else:
@@ -178,254 +163,6 @@ def plot_training(history, *, ax=None):
         fontsize=8,
     )
     return ax
-
-
-def plot_report(X, imputations, *, history=None, title=None):
-    """Put pattern, training curve and distributions on one page.
-
-    Parameters
-    ----------
-    X : array-like or DataFrame of shape (n_samples, n_features)
-        Table with gaps.
-    imputations : list of tables, or array (n_imputations, n_samples, n_features)
-        Completed tables.
-    history : list of dict, default=None
-        ``history_`` of the estimator; None leaves the curve out.
-    title : str, default=None
-        Heading of the page.
-
-    Returns
-    -------
-    figure : matplotlib Figure
-        Not known to pyplot: save it with ``figure.savefig``.
-    """
-    _need_matplotlib()
-    from matplotlib.figure import Figure
-
-    display = ImputationDisplay(X=X, imputations=imputations)
-    columns = display._columns(None)
-    rows = -(-len(columns) // _panels_per_row(len(columns)))
-    heights = (3.9, 2.2 * rows + 0.5)
-    size = (11, sum(heights) + 0.4)
-    figure = Figure(figsize=size, layout=_roomy_layout(), dpi=120)
-    halves = figure.subfigures(2, 1, height_ratios=heights, hspace=0.04)
-    above, below = np.asarray(halves)
-    has_curve = history is not None and len(_series(history, "loss")[0]) > 0
-    axes = (
-        above.subplots(1, 2, width_ratios=(1.5, 1)) if has_curve else above.subplots()
-    )
-    plot_pattern(display.X, ax=np.ravel(axes)[0])
-    if has_curve:
-        plot_training(history, ax=axes[1])
-    display._draw_panels(below, columns, _grid(below, len(columns)))
-    if title is not None:
-        figure.suptitle(title, fontsize=13, x=0.01, ha="left")
-    return figure
-
-
-class ImputationDisplay:
-    """Pictures of an imputed table, in the style of scikit-learn's displays.
-
-    Make one with `from_estimator` or `from_imputations`.
-
-    Parameters
-    ----------
-    X : array-like or DataFrame of shape (n_samples, n_features)
-        Table with gaps.
-    imputations : list of tables, or array (n_imputations, n_samples, n_features)
-        Completed tables; may be empty for ``kind="pattern"`` and ``"training"``.
-    history : list of dict, default=None
-        One dict per epoch, for ``kind="training"``.
-    kind : {"distributions", "pattern", "training"}, default="distributions"
-        What `plot` draws.
-    columns : list of str or int, default=None
-        Columns of the distributions; None takes those with gaps, at most 16.
-
-    Attributes
-    ----------
-    axes_ : ndarray of matplotlib Axes
-        What was drawn on, one per picture.
-    figure_ : matplotlib Figure
-        The figure that holds them.
-
-    See Also
-    --------
-    plot_pattern : Which cells are missing.
-    plot_distribution : Observed against imputed values of one column.
-    plot_training : Loss and score by epoch.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skimpute.plotting import ImputationDisplay
-    >>> X = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]])
-    >>> draws = [np.nan_to_num(X, nan=fill) for fill in (3.5, 4.5)]
-    >>> display = ImputationDisplay.from_imputations(X, draws)  # doctest: +SKIP
-    """
-
-    def __init__(
-        self, *, X, imputations=(), history=None, kind="distributions", columns=None
-    ):
-        self.X = _as_frame(X)
-        self.imputations = [_as_frame(draw, self.X.columns) for draw in imputations]
-        self.history = history
-        self.kind = kind
-        self.columns = columns
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator,
-        X,
-        *,
-        kind="distributions",
-        n_imputations=None,
-        random_state=None,
-        columns=None,
-        ax=None,
-    ):
-        """Draw imputations from a fitted imputer, and plot them.
-
-        Parameters
-        ----------
-        estimator : imputer
-            Fitted, with ``sample`` (or ``history_`` for ``kind="training"``).
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Table with gaps.
-        kind : {"distributions", "pattern", "training"}, default="distributions"
-            What to draw.
-        n_imputations : int, default=None
-            Number of draws; None takes the estimator's.
-        random_state : int, RandomState instance or None, default=None
-            Seed of the draws.
-        columns : list of str or int, default=None
-            Columns of the distributions; None takes those with gaps, at most 16.
-        ax : matplotlib Axes or array of them, default=None
-            Where to draw; None makes a figure.
-
-        Returns
-        -------
-        display : ImputationDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If `kind` is unknown or the estimator keeps no history.
-        """
-        _check_kind(kind)
-        draws, history = (), None
-        if kind == "distributions":
-            draws = estimator.sample(
-                X, n_imputations=n_imputations, random_state=random_state
-            )
-        elif kind == "training":
-            history = getattr(estimator, "history_", None)
-            if not history:
-                raise ValueError(
-                    f"kind='training' needs history_, which {type(estimator).__name__}"
-                    " does not have: it is not fitted, or not trained by epochs."
-                )
-        table = _with_gaps(_as_frame(X), getattr(estimator, "missing_values", np.nan))
-        display = cls(
-            X=table, imputations=draws, history=history, kind=kind, columns=columns
-        )
-        return display.plot(ax=ax)
-
-    @classmethod
-    def from_imputations(
-        cls, X, imputations, *, kind="distributions", columns=None, ax=None
-    ):
-        """Plot completed tables, wherever they come from.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Table with gaps.
-        imputations : list of tables, or array (n_imputations, n_samples, n_features)
-            Completed tables with the rows and columns of `X`.
-        kind : {"distributions", "pattern"}, default="distributions"
-            What to draw.
-        columns : list of str or int, default=None
-            Columns of the distributions; None takes those with gaps, at most 16.
-        ax : matplotlib Axes or array of them, default=None
-            Where to draw; None makes a figure.
-
-        Returns
-        -------
-        display : ImputationDisplay
-            The display, drawn.
-        """
-        display = cls(X=X, imputations=imputations, kind=kind, columns=columns)
-        return display.plot(ax=ax)
-
-    def plot(self, *, ax=None):
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or array of them, default=None
-            Where to draw. One Axes is divided if there are several columns; None makes
-            a figure.
-
-        Returns
-        -------
-        display : ImputationDisplay
-            This display, with `figure_` and `axes_`.
-
-        Raises
-        ------
-        ValueError
-            If `kind` or `columns` is unknown, or the number of axes does not fit.
-        """
-        _check_kind(self.kind)
-        if self.kind == "distributions":
-            columns = self._columns(self.columns)
-            figure, axes = _panels(ax, len(columns))
-            self._draw_panels(figure, columns, axes)
-        elif self.kind == "pattern":
-            axes = np.array([plot_pattern(self.X, ax=ax)])
-        else:
-            axes = np.array([plot_training(self.history or [], ax=ax)])
-        self.axes_, self.figure_ = axes, axes[0].figure
-        return self
-
-    def _columns(self, wanted):
-        """Positions of the columns to draw."""
-        names = list(self.X.columns)
-        if wanted is None:
-            gaps = self.X.isna().sum().to_numpy()
-            found = np.flatnonzero(gaps) if gaps.any() else np.arange(len(names))
-            most = found[np.argsort(-gaps[found], kind="stable")][:_MAX_PANELS]
-            return sorted(most.tolist())
-        positions = []
-        for column in wanted:
-            if column in names:
-                positions.append(names.index(column))
-            elif isinstance(column, (int, np.integer)) and column < len(names):
-                positions.append(int(column))
-            else:
-                raise ValueError(f"columns: {column!r} is not in the table: {names}.")
-        return positions
-
-    def _draw_panels(self, figure, columns, axes):
-        for draw in self.imputations:
-            if draw.shape != self.X.shape:
-                raise ValueError(
-                    f"imputations must have the shape of X {self.X.shape}, "
-                    f"got {draw.shape}."
-                )
-        for position, ax in zip(columns, axes, strict=True):
-            column = self.X.iloc[:, position]
-            gap = column.isna().to_numpy()
-            filled = [draw.iloc[:, position][gap] for draw in self.imputations]
-            count = f"{gap.sum():,} gap{'s' if gap.sum() != 1 else ''}"
-            title = f"{_short(self.X.columns[position], 20)} ({count})"
-            plot_distribution(column[~gap], filled, name=title, ax=ax)
-        n_gappy = int(self.X.isna().to_numpy().any(axis=0).sum())
-        left_out = self.columns is None and n_gappy > len(columns)
-        note = f"{len(columns)} of {n_gappy} columns with gaps" if left_out else ""
-        _panel_legend(figure, len(self.imputations), note)
 
 
 # -- parts of the pattern ------------------------------------------------------------
@@ -450,7 +187,7 @@ def _bands(missing):
 def _cell_colours():
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("cells", [_PALE, _IMPUTED])
+    return LinearSegmentedColormap.from_list("cells", [PALE, IMPUTED])
 
 
 def _band_label(ax, y, text):
@@ -461,14 +198,14 @@ def _band_label(ax, y, text):
         ha="center",
         va="center",
         fontsize=8.5,
-        color=_INK,
+        color=INK,
         transform=ax.transData if ax.images else ax.get_yaxis_transform(),
     )
 
 
 def _pattern_axes(ax, names, n_gappy, n_rows):
     few = len(names) <= 20
-    labels = [_short(name, 22) for name in names]
+    labels = [shorten(name, 22) for name in names]
     ax.set_xticks(range(len(names)), labels)
     ax.tick_params(axis="x", length=0, labelsize=9 if few else 7)
     for label in ax.get_xticklabels():
@@ -484,7 +221,7 @@ def _pattern_axes(ax, names, n_gappy, n_rows):
 
 def _gap_shares(ax, shares):
     above = ax.inset_axes((0, 1.02, 1, 0.2), sharex=ax)
-    above.bar(range(len(shares)), 100 * shares, color=_IMPUTED, width=0.7)
+    above.bar(range(len(shares)), 100 * shares, color=IMPUTED, width=0.7)
     top = max(100 * shares.max(), 1e-9)
     above.set_ylim(0, 1.35 * top)
     above.tick_params(axis="x", bottom=False, labelbottom=False)
@@ -528,38 +265,43 @@ def _draw_densities(ax, observed, imputed, pooled):
     x = pd.to_datetime(x) if dated else x
     if len(observed):
         density = _density(_numbers(observed), edges)
-        ax.fill_between(x, density, color=_OBSERVED, alpha=0.55, lw=0)
+        ax.fill_between(x, density, color=OBSERVED, alpha=0.55, lw=0)
     if imputed and len(imputed[0]) >= 10:
         for draw in imputed:
             line = _density(_numbers(draw), edges)
-            ax.plot(x, line, color=_IMPUTED, lw=0.6, alpha=0.35)
+            ax.plot(x, line, color=IMPUTED, lw=0.6, alpha=0.35)
     if imputed:
         values = np.concatenate([_numbers(draw) for draw in imputed])
-        ax.plot(x, _density(values, edges), color=_IMPUTED, lw=1.8)
+        ax.plot(x, _density(values, edges), color=IMPUTED, lw=1.8)
         if len(values) <= 200:  # few values: show each of them
             spots = pd.to_datetime(values) if dated else values
             ax.plot(
                 spots,
                 np.full(len(values), 0.04),
                 "|",
-                color=_IMPUTED,
+                color=IMPUTED,
                 ms=6,
                 alpha=0.6,
                 transform=ax.get_xaxis_transform(),
             )
     ax.set_ylim(bottom=0)
+    _number_axis(ax, dated, large=np.abs(edges).max() >= 1e5)
+
+
+def _number_axis(ax, dated, large):
+    """Few ticks, written short."""
     if dated:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
         locator = AutoDateLocator(minticks=2, maxticks=6)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    else:
-        ax.locator_params(axis="x", nbins=5)
-        if np.abs(edges).max() >= 1e5:
-            from matplotlib.ticker import EngFormatter
+        return
+    ax.locator_params(axis="x", nbins=5)
+    if large:
+        from matplotlib.ticker import EngFormatter
 
-            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _edges(values):
@@ -594,17 +336,17 @@ def _density(values, edges):
 
 def _draw_bars(ax, observed, imputed, pooled):
     kinds, rest = _bar_kinds(observed, pooled)
-    labels = [_short(kind, 12) for kind in kinds] + (["other"] if rest else [])
+    labels = [shorten(kind, 12) for kind in kinds] + (["other"] if rest else [])
     place = np.arange(len(labels))
     if len(observed):
         shares = _shares(observed, kinds, rest)
-        ax.bar(place - 0.2, shares, width=0.38, color=_OBSERVED, alpha=0.75)
+        ax.bar(place - 0.2, shares, width=0.38, color=OBSERVED, alpha=0.75)
     if imputed:
         drawn = np.array([_shares(draw, kinds, rest) for draw in imputed])
-        ax.bar(place + 0.2, drawn.mean(axis=0), width=0.38, color=_IMPUTED, alpha=0.85)
+        ax.bar(place + 0.2, drawn.mean(axis=0), width=0.38, color=IMPUTED, alpha=0.85)
         if len(drawn) > 1:
             sway = np.linspace(-0.12, 0.12, len(drawn))[:, None]
-            dots = {"s": 9, "facecolor": "white", "edgecolor": _INK, "linewidth": 0.6}
+            dots = {"s": 9, "facecolor": "white", "edgecolor": INK, "linewidth": 0.6}
             ax.scatter((place + 0.2 + sway).ravel(), drawn.ravel(), zorder=3, **dots)
     ax.set_xticks(place, labels)
     if sum(map(len, labels)) > 28:
@@ -633,33 +375,10 @@ def _shares(values, kinds, rest):
     return [*shares, max(0.0, 1.0 - sum(shares))] if rest else shares
 
 
-def _panel_legend(figure, n_draws, note):
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles: list = [Patch(color=_OBSERVED, alpha=0.7, label="observed")]
-    if n_draws:
-        plural = f"imputed, {n_draws} draws together" if n_draws > 1 else "imputed"
-        handles.append(Patch(color=_IMPUTED, label=plural))
-    if n_draws > 1:
-        single = Line2D([], [], color=_IMPUTED, lw=0.8, alpha=0.6, marker="o", ms=3.5)
-        single.set(label="single draws", markerfacecolor="white", markeredgecolor=_INK)
-        handles.append(single)
-    if note:
-        handles.append(Line2D([], [], lw=0, label=note))
-    figure.legend(
-        handles=handles,
-        loc="outside upper left" if figure.get_layout_engine() else "upper left",
-        ncols=4,
-        frameon=False,
-        fontsize=9,
-    )
-
-
 # -- parts of the training curve -----------------------------------------------------
 
 
-def _series(history, key):
+def history_series(history, key):
     """Epochs and finite values of one entry of the history."""
     points = [
         (epoch.get("epoch", place), epoch[key])
@@ -672,20 +391,20 @@ def _series(history, key):
 def _draw_score(ax, epochs, score, style):
     twin = ax.twinx()
     name = "validation score"
-    lines = twin.plot(epochs, score, color=_SCORE, lw=1.4, ls="--", label=name, **style)
+    lines = twin.plot(epochs, score, color=SCORE, lw=1.4, ls="--", label=name, **style)
     best = int(np.argmax(score))
     lines += twin.plot(
         epochs[best],
         score[best],
         "*",
-        color=_IMPUTED,
+        color=IMPUTED,
         ms=11,
         zorder=4,
         label=f"best, epoch {epochs[best]:.0f}",
     )
-    ax.axvline(epochs[best], color=_IMPUTED, lw=0.8, alpha=0.6)
-    twin.set_ylabel("validation score (higher is better)", color=_SCORE)
-    twin.tick_params(axis="y", colors=_SCORE)
+    ax.axvline(epochs[best], color=IMPUTED, lw=0.8, alpha=0.6)
+    twin.set_ylabel("validation score (higher is better)", color=SCORE)
+    twin.tick_params(axis="y", colors=SCORE)
     twin.spines["top"].set_visible(False)
     twin.margins(y=0.12)
     return lines
@@ -694,7 +413,8 @@ def _draw_score(ax, epochs, score, style):
 # -- helpers -------------------------------------------------------------------------
 
 
-def _need_matplotlib():
+def need_matplotlib():
+    """matplotlib.pyplot, or an error that names the extra."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -706,53 +426,11 @@ def _need_matplotlib():
 
 
 def _new_axes(ax, size):
-    plt = _need_matplotlib()
+    plt = need_matplotlib()
     return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
-def _panels(ax, count):
-    """Figure and `count` axes: new ones, the given ones, or parts of a given one."""
-    plt = _need_matplotlib()
-    if ax is None:
-        columns = _panels_per_row(count)
-        size = (2.75 * columns + 0.3, 2.2 * -(-count // columns) + 0.5)
-        figure = plt.figure(figsize=size, layout=_roomy_layout())
-        return figure, _grid(figure, count)
-    if not isinstance(ax, (list, tuple, np.ndarray)) and count > 1:
-        figure, place = ax.figure, ax.get_subplotspec()
-        if place is None:
-            raise ValueError(f"ax cannot be divided: pass an array of {count} axes.")
-        ax.set_axis_off()
-        return figure, _grid(figure, count, place)
-    axes = np.ravel(np.asarray(ax, dtype=object))
-    if len(axes) != count:
-        raise ValueError(
-            f"ax must hold one Axes per column: {count} columns, got {len(axes)} axes."
-        )
-    return axes[0].figure, axes
-
-
-def _panels_per_row(count):
-    """Put four in a row, unless a panel or two would be left alone."""
-    return {5: 5, 6: 3}.get(count, min(count, 4))
-
-
-def _roomy_layout():
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    return ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
-
-
-def _grid(figure, count, place=None):
-    columns = _panels_per_row(count)
-    shape = (-(-count // columns), columns)
-    grid = place.subgridspec(*shape) if place else figure.add_gridspec(*shape)
-    return np.array(
-        [figure.add_subplot(grid[k // columns, k % columns]) for k in range(count)]
-    )
-
-
-def _as_frame(X, names=None):
+def as_frame(X, names=None):
     """`X` as a DataFrame; columns of arrays are called x0, x1 and so on."""
     if isinstance(X, pd.DataFrame):
         return X
@@ -764,17 +442,7 @@ def _as_frame(X, names=None):
     return pd.DataFrame(X, columns=names).infer_objects()
 
 
-def _with_gaps(frame, missing_values):
-    if missing_values is None or missing_values is pd.NA or pd.isna(missing_values):
-        return frame
-    return frame.mask(frame == missing_values)
-
-
-def _check_kind(kind):
-    if kind not in _KINDS:
-        raise ValueError(f"kind must be one of {_KINDS}, got {kind!r}.")
-
-
-def _short(name, length):
+def shorten(name, length):
+    """Text of a name, cut where it is too long for its place."""
     name = str(name)
     return name if len(name) <= length else name[: length - 1] + "…"

@@ -8,13 +8,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "skimpute"
 
-ROOMS = {"masks", "metrics", "pooling", "plotting", "datasets"}
+ROOMS = {"masks", "metrics", "pooling", "plotting", "display", "datasets"}
 METHODS = {"vaeac", "convcnp", "cnp", "ornet", "cgml", "vamoh", "gain", "baselines"}
 AROUND = {"multiple", "selection", "saving", "cli"}
 BELOW_BASE = {
     *("core.checks", "core.bridge", "core.noise", "core.columns", "core.table"),
     *("core.fields", "core.batch", "core.training"),
-    *(ROOMS - {"plotting"}),
+    *(ROOMS - {"plotting", "display"}),
 }
 
 # Room -> the rooms it may import. "core" and "nn" stand for all of their files.
@@ -23,12 +23,15 @@ ARROWS = {
     "core": set(),
     "core.checks": set(),
     "core.bridge": set(),
+    "core.cells": set(),
+    "core.textfile": set(),
     "core.noise": {"core.checks"},
     "core.batch": {"core.bridge", "masks"},
     "masks": {"core.checks", "core.bridge"},
-    "metrics": {"core.checks"},
+    "metrics": {"core.checks", "core.cells"},
     "pooling": {"core.checks"},
     "plotting": {"core.checks"},
+    "display": {"core.checks", "plotting"},
     "core.column_models": {"core.checks"},
     "core.chained": {"core.checks", "core.column_models", "core.noise"},
     "core.columns": {"core.checks"},
@@ -43,19 +46,22 @@ ARROWS = {
     "multiple": {"core", *ROOMS},
     "selection": {"core", *ROOMS},
     "saving": {"core", ""},
-    "cli": {"", "selection", "saving", *METHODS, *ROOMS},
+    "cli": {"", "core.textfile", "selection", "saving", *METHODS, *ROOMS},
 }
 
 # Room -> the other packages it may import; a room not named here may use any that
 # pyproject.toml names.
 PACKAGES = {
+    "core.cells": {"numpy"},
     "core.checks": {"numpy", "pandas", "sklearn", "torch"},
     "core.bridge": {"numpy", "sklearn", "torch"},
     "core.noise": {"numpy", "scipy", "torch"},
+    "core.textfile": {"pandas"},
     "masks": {"numpy", "scipy", "torch"},
     "metrics": {"numpy", "scipy"},
     "pooling": {"numpy", "scipy"},
     "plotting": {"numpy", "pandas", "scipy", "matplotlib"},
+    "display": {"numpy", "pandas", "matplotlib"},
     "nn": {"torch"},
 }
 CORE_DEPENDENCIES = {

@@ -7,13 +7,8 @@ import pandas as pd
 import pytest
 
 from skimpute.datasets import load_penguins, make_gaussian_table, make_mixed_table
-from skimpute.plotting import (
-    ImputationDisplay,
-    plot_distribution,
-    plot_pattern,
-    plot_report,
-    plot_training,
-)
+from skimpute.display import ImputationDisplay, plot_report
+from skimpute.plotting import plot_distribution, plot_pattern, plot_training
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")

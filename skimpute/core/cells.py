@@ -153,6 +153,7 @@ def check_scale(scale, where):
 
 
 def at_least_two(draws):
+    """Number of draws, refused where a pair of different ones is needed."""
     if len(draws) < 2:
         raise ValueError(
             "a score that is unbiased in the number of draws needs at least 2 draws, "
