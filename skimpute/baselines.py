@@ -354,12 +354,14 @@ class MissForestImputer(_ChainedImputer):
     Notes
     -----
     Time grows as rounds x columns x trees x rows log(rows), memory as columns x trees x
-    rows: one forest per column is kept, and columns without a gap get one too, as new
-    rows may miss them. ``transform`` runs every missing cell through all trees of its
-    column in each round, ``sample`` one tree per draw.
+    rows: two forests per column are kept, of the first and the last round, and columns
+    without a gap get one too, as new rows may miss them. ``transform`` runs every
+    missing cell through all trees of its column in each round, ``sample`` one tree per
+    draw.
 
     The original software returns the training table only; passing new rows through the
-    last round's forests again and again is ours. A forest cannot predict beyond the
+    first round's forests and then through the last round's, ``n_iter_`` times in all,
+    is ours. A forest cannot predict beyond the
     values it saw. A categorical column with more than 100 categories predicts nothing
     and is filled from its own frequencies.
 
@@ -459,15 +461,21 @@ class MissForestImputer(_ChainedImputer):
         return ForestColumn(others, forest)
 
     def _plan(self, n_draws):
-        """Passes of a replay: as many as there were rounds, for draws at least 5."""
-        n_passes = max(self.n_iter_, 5)
-        return np.zeros((n_passes, n_draws), dtype=int), np.zeros(n_draws, dtype=int)
+        """First round's forests once, then the last round's; draws in 5 passes or more.
+
+        Sets of parameters are for regressions only.
+        """
+        return self._passes(max(self.n_iter_, 5), n_draws), np.zeros(n_draws, dtype=int)
+
+    def _passes(self, n_passes, n_draws):
+        return np.repeat(np.arange(n_passes)[:, None] > 0, n_draws, axis=1).astype(int)
 
     def _point(self, values):
         if self.statistic == "median":
             return self._median(values)
-        passes = np.zeros((self.n_iter_, 1), dtype=int)
         completed = self._chain.replay(
-            self._to_working(values), passes, np.zeros(1, dtype=int)
+            self._to_working(values),
+            self._passes(self.n_iter_, 1),
+            np.zeros(1, dtype=int),
         )
         return self._from_working(completed[0])

@@ -2,8 +2,9 @@
 
 The loop knows nothing of regressions or forests; it asks *column models* for them:
 
-``fit(predictors, target, rng)``
-    learns ``target`` (n,) from ``predictors`` (width, n) and returns the model.
+``fit(predictors, target, rng, start)``
+    learns ``target`` (n,) from ``predictors`` (width, n) and returns the model;
+    ``start`` is the column's model of the round before, or None.
 ``expected(predictors, rounds, sets)`` -> (n,)
     mean, or most probable category, of ``predictors`` (width, n_draws, n).
 ``draw(predictors, rounds, sets, noise)`` -> (n_draws, n)
@@ -224,8 +225,8 @@ class ChainedEquations:
         Largest number of rounds.
     keep_rounds : bool
         Keep the models of every round and fit one for every column in each
-        (``IterativeImputer``), or the last round's only, with columns that had no gap
-        learnt once, at the end (they are needed for new rows).
+        (``IterativeImputer``), or those of the first and the last round only, with
+        columns that had no gap learnt once, at the end (new rows may need them).
 
     References
     ----------
@@ -302,11 +303,14 @@ class ChainedEquations:
             # Column by column: each regression needs what the one before filled.
             fitted = {}
             for column in columns:
-                fitted[column] = self._fit_column(state, gaps, column, rng)
+                start = rounds[-1][column] if rounds else None
+                fitted[column] = self._fit_column(state, gaps, column, rng, start)
                 rows = np.flatnonzero(gaps[:, column])
                 if len(rows):
                     self._fill(state, fitted[column], column, rows, 0, noise)
-            rounds = [*(rounds if self.keep_rounds else rounds[-1:]), fitted]
+            rounds.append(fitted)
+            if not self.keep_rounds:
+                del rounds[1:-2]  # the last may yet be rejected
             if not gaps[:, self.used].any():
                 self.rule.converged = True
                 break
@@ -314,10 +318,13 @@ class ChainedEquations:
             if noise is None:
                 verdict = self.rule.judge(values, self.n_categories, before, state)
             if verdict == "back" and len(rounds) > 1:
-                return [rounds[-2]], before
+                rounds.pop()
+                state = before
             if verdict != "go":
                 break
-        return (rounds if self.keep_rounds else rounds[-1:]), state
+        if not self.keep_rounds:
+            del rounds[1:-1]
+        return rounds, state
 
     def _starting_values(self, values):
         """Mean, or most frequent category, of each column; 0 if empty."""
@@ -331,7 +338,7 @@ class ChainedEquations:
                 )
         return start
 
-    def _fit_column(self, state, gaps, column, rng):
+    def _fit_column(self, state, gaps, column, rng, start=None):
         observed = np.flatnonzero(~gaps[:, column])
         target = state.filled[column, 0, observed]
         n_categories = self.n_categories[column]
@@ -340,7 +347,7 @@ class ChainedEquations:
         if constant or not len(others) or n_categories > MAX_CATEGORIES:
             return MarginalColumn(n_categories > 0).fit(None, target, rng)
         model = self.make_model(column, others)
-        return model.fit(state.predictors[:, 0][:, observed], target, rng)
+        return model.fit(state.predictors[:, 0][:, observed], target, rng, start)
 
     # -- replaying
 

@@ -22,7 +22,7 @@ class MarginalColumn:
     def __init__(self, categorical):
         self.categorical = categorical
 
-    def fit(self, predictors, target, rng):
+    def fit(self, predictors, target, rng, start=None):
         """Keep the observed values."""
         self.values = np.sort(target)
         self.centre = most_frequent(target) if self.categorical else target.mean()
@@ -54,7 +54,7 @@ class LinearColumn:
     def __init__(self, others):
         self.others = others
 
-    def fit(self, predictors, target, rng):
+    def fit(self, predictors, target, rng, start=None):
         """Learn one round's coefficients and draw from their posterior."""
         width, X = len(predictors), predictors[self.others].T
         with np.errstate(all="ignore"):
@@ -112,7 +112,7 @@ class LogisticColumn:
     def __init__(self, others):
         self.others = others
 
-    def fit(self, predictors, target, rng):
+    def fit(self, predictors, target, rng, start=None):
         """Learn one round's coefficients and draw around them."""
         width, X = len(predictors), predictors[self.others].T
         means, scales = X.mean(axis=0), X.std(axis=0)
@@ -121,7 +121,10 @@ class LogisticColumn:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             # nearly converged is good enough for one round out of many
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(max_iter=100, tol=1e-3).fit(X, target)
+            model = LogisticRegression(max_iter=100, tol=1e-3, warm_start=True)
+            if start is not None:
+                model.coef_, model.intercept_ = start.scaled_weights(means, scales)
+            model.fit(X, target)
         self.classes = model.classes_
         weights = np.column_stack([model.coef_, model.intercept_])
         X = np.column_stack([X, np.ones(len(X))])
@@ -133,6 +136,14 @@ class LogisticColumn:
         self.coef[0][:, :, self.others] = coef
         self.intercept = (drawn[:, :, -1] - (coef * means).sum(axis=2))[None]
         return self
+
+    def scaled_weights(self, means, scales):
+        """Estimate for standardised predictors, as ``LogisticRegression`` holds it."""
+        coef, intercept = self.coef[0, 0], self.intercept[0, 0]
+        if len(coef) == 2:
+            coef, intercept = coef[1:], intercept[1:]
+        coef = coef[:, self.others]
+        return coef * scales, intercept + (coef * means).sum(axis=1)
 
     def _probabilities(self, predictors, rounds, sets):
         """Shape (class, n_draws, n)."""
@@ -166,6 +177,9 @@ class LogisticColumn:
 class ForestColumn:
     """A column by a random forest; draws are training values of leaves [1]_.
 
+    ``first`` is the first round's forest, which learnt from starting values and serves
+    rows that still hold them.
+
     References
     ----------
     .. [1] Doove, van Buuren & Dusseldorp (2014), Comput. Statist. Data Anal. 72,
@@ -175,8 +189,9 @@ class ForestColumn:
     def __init__(self, others, forest):
         self.others = others
         self.forest = forest
+        self.first = None
 
-    def fit(self, predictors, target, rng):
+    def fit(self, predictors, target, rng, start=None):
         """Grow the forest and sort the training values by leaf."""
         forest = self.forest.set_params(random_state=int(rng.integers(2**31)))
         X = self._rows(predictors[:, None])
@@ -203,8 +218,14 @@ class ForestColumn:
         X = predictors[self.others].reshape(len(self.others), -1).T
         return np.ascontiguousarray(X, dtype=np.float32)
 
+    def _use_first(self, rounds):
+        """Say whether all draws are in their first pass."""
+        return self.first is not None and not rounds.any()
+
     def expected(self, predictors, rounds, sets):
         """Mean, or most probable category, over trees and draws."""
+        if self._use_first(rounds):
+            return self.first.expected(predictors, rounds, sets)
         X = self._rows(predictors)
         total = 0.0
         # summed tree by tree, in order: the forest's own sum depends on its threads
@@ -217,6 +238,8 @@ class ForestColumn:
 
     def draw(self, predictors, rounds, sets, noise):
         """A random training value in the leaf of a random tree."""
+        if self._use_first(rounds):
+            return self.first.draw(predictors, rounds, sets, noise)
         X = self._rows(predictors)
         which, place = noise(2).reshape(2, -1)
         which = (which * len(self.trees)).astype(int)
@@ -233,7 +256,9 @@ class ForestColumn:
 
     @classmethod
     def join(cls, models):
-        """Keep the last round's forest."""
+        """Keep the forests of the first and the last round."""
+        if len(models) > 1:
+            models[-1].first = models[0]
         return models[-1]
 
 
