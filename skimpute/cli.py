@@ -5,13 +5,12 @@ file is kept beside the table that is made of it, and only gaps are filled in.
 """
 
 import argparse
-import io
 import os
 import re
-import shutil
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 # numpy, pandas and the estimators are imported where they are used: `--help` is quick.
@@ -21,13 +20,6 @@ _METHODS = {
     "mice": ("skimpute.baselines", "MICEImputer"),
     "missforest": ("skimpute.baselines", "MissForestImputer"),
 }
-_GAPS = frozenset(
-    ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL"]
-    + ["null", "None"]
-)
-_INTEGER = r"[+-]?(?:0|[1-9]\d*)"
-_DATE = r"\d{4}-\d{2}-\d{2}"
-_TIME = _DATE + r"[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?"
 
 
 class CommandError(Exception):
@@ -50,6 +42,7 @@ def main(argv=None):
     try:
         args = _parser().parse_args(argv)
         with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
             args.run(args)
             sys.stdout.flush()
@@ -148,7 +141,6 @@ def _add_impute(commands):
         help="draw M tables instead of one best answer; they go to out_1.csv, ...",
     )
     add("--long", action="store_true", help="one long table with a column imputation")
-    add("--statistic", choices=["mean", "median"], help="of the best answer [mean]")
     add(
         "--categorical",
         type=_names,
@@ -201,11 +193,11 @@ def _impute(args):
     _check_outputs(args)
     table = _read(args)
     completed = _complete(table, args)
-    _write_tables(table, completed, args)
+    _write_tables([table.filled(frame) for frame in completed], args)
     if sys.stderr.isatty():
-        gaps = int(table.gaps[table.used].to_numpy().sum())
         seconds = time.monotonic() - start
-        _say(f"filled {gaps:,} gaps of {len(table.text):,} rows in {seconds:.1f} s")
+        size = f"{table.n_gaps:,} gaps of {len(table.text):,} rows"
+        _say(f"filled {size} in {seconds:.1f} s")
 
 
 def _check_outputs(args):
@@ -215,11 +207,6 @@ def _check_outputs(args):
     several = args.n_imputations is not None and args.n_imputations > 1
     if args.output == "-" and several and not args.long:
         raise CommandError("several tables do not fit on standard output. Pass --long.")
-    if args.statistic and args.n_imputations is not None:
-        raise CommandError(
-            "--statistic belongs to a single best answer; leave it out, or leave out "
-            "--n-imputations."
-        )
     outputs = [
         Path(name) for name in (args.output, args.report) if name not in ("-", None)
     ]
@@ -257,12 +244,15 @@ def _check_picture(name):
 def _complete(table, args):
     """Completed frames of the used columns: one answer, or several draws."""
     frame, count = table.frame, args.n_imputations
-    if not table.gaps[table.used].to_numpy().any():
+    if not table.n_gaps:
         _say("warning: there are no gaps to fill, the table is copied.")
         if args.report:
             _write_report(args.report, frame, [], f"{_title(args)}: no gaps")
         return [frame] * (count or 1)
-    imputer = _estimator(args.method, _options(args)).fit(frame)
+    options = {"random_state": args.seed}
+    if args.max_seconds is not None:
+        options["max_seconds"] = args.max_seconds
+    imputer = _estimator(args.method, options).fit(frame)
     draws = []
     if count is not None or args.report:
         draws = imputer.sample(frame, n_imputations=count, random_state=args.seed)
@@ -274,15 +264,6 @@ def _complete(table, args):
 
 def _title(args):
     return "standard input" if args.input == "-" else Path(args.input).name
-
-
-def _options(args):
-    options = {"random_state": args.seed}
-    if args.statistic:
-        options["statistic"] = args.statistic
-    if args.max_seconds is not None:
-        options["max_seconds"] = args.max_seconds
-    return options
 
 
 def _estimator(method, options):
@@ -299,81 +280,21 @@ def _estimator(method, options):
     return imputer.set_params(**options)
 
 
-# -- reading -------------------------------------------------------------------------
-
-
-class _Table:
-    """Text of a file, where its gaps are, and a typed frame of the used columns."""
-
-    def __init__(self, text, gaps, frame):
-        self.text = text
-        self.gaps = gaps
-        self.frame = frame
-        self.used = list(frame.columns)
+# -- files ---------------------------------------------------------------------------
 
 
 def _read(args):
-    import pandas as pd
+    from skimpute.core.textfile import TextTable, read_text, separator
 
-    text = _read_text(args)
+    title = _title(args)
+    text = read_text(args.input, separator(args.sep, args.input), title)
     _check_names(args, text.columns)
-    gaps = text.apply(lambda cells: cells.str.strip().isin(_GAPS | set(args.missing)))
-    columns = {}
-    for name in text.columns:
-        if name not in args.ignore:
-            known = text[name].mask(gaps[name]).astype(object)
-            known = known.where(known.notna(), None)
-            typed = _typed(known, name in args.categorical)
-            if typed is not None:
-                columns[name] = typed
-    if not columns:
-        raise CommandError(f"{_title(args)}: no column is left to work on.")
-    return _Table(text, gaps, pd.DataFrame(columns))
-
-
-def _read_text(args):
-    """All cells of the file as text; every cause of failure becomes one line."""
-    import pandas as pd
-
-    name = _title(args)
-    sep = args.sep or ("\t" if ".tsv" in Path(args.input).suffixes else ",")
-    sep = {"\\t": "\t"}.get(sep, sep)
-    if len(sep) != 1:
-        raise CommandError(f"--sep must be one character, got {sep!r}.")
-    source = sys.stdin.buffer if args.input == "-" else args.input
-    if args.input != "-" and not Path(args.input).is_file():
-        what = "it is a directory" if Path(args.input).is_dir() else "no such file"
-        raise CommandError(f"cannot read {args.input}: {what}.")
-    options = {"header": None, "dtype": str, "na_filter": False}
-    try:
-        text = pd.read_csv(source, sep=sep, encoding="utf-8-sig", **options)
-    except UnicodeDecodeError as error:
-        raise CommandError(
-            f"cannot read {name}: it is not UTF-8 text ({error})."
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise CommandError(f"cannot read {name}: it is empty.") from None
-    except (pd.errors.ParserError, OSError, EOFError) as error:
-        raise CommandError(f"cannot read {name}: {error}") from None
-    text = text.fillna("").astype(object)  # rows that end early
-    names = [str(cell) for cell in text.iloc[0]]
-    text = text.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
-    _check_header(name, names, len(text), sep)
-    return text
-
-
-def _check_header(file, names, n_rows, sep):
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise CommandError(f"{file}: column name {twice[0]!r} appears more than once.")
-    if n_rows == 0:
-        raise CommandError(f"{file}: there is a header but no row.")
-    if len(names) == 1:
-        for other, shown in ((";", ";"), ("\t", "\\t"), ("|", "|"), (",", ",")):
-            if other in names[0] and other != sep:
-                raise CommandError(
-                    f"{file}: only one column was found. Pass --sep '{shown}'?"
-                )
+    table = TextTable(
+        text, missing=args.missing, categorical=args.categorical, ignore=args.ignore
+    )
+    if not table.used:
+        raise CommandError(f"{title}: no column is left to work on.")
+    return table
 
 
 def _check_names(args, names):
@@ -391,179 +312,40 @@ def _check_names(args, names):
         )
 
 
-def _typed(known, categorical):
-    """Series of numbers, truth values, dates or texts; None to leave the column out."""
-    import pandas as pd
+def _write_tables(tables, args):
+    from skimpute.core.textfile import (
+        numbered_names,
+        separator,
+        stack_long,
+        write_files,
+    )
 
-    values = known.dropna()
-    if len(values) == 0:
-        _say(f"warning: column {known.name!r} is empty and stays so.")
-        return None
-    if categorical:
-        return known.astype("category")
-    if _all_match(values, _INTEGER) and values.str.len().max() <= 18:
-        whole = known.map(int, na_action="ignore").astype("Int64")
-        return whole if len(values) < len(known) else whole.astype("int64")
-    # Leading zeros are no number: postcodes, telephone numbers, identifiers.
-    if not values.str.match(r"[+-]?0\d").any():
-        numbers = pd.to_numeric(values, errors="coerce")
-        if numbers.notna().all():
-            return numbers.astype("float64").reindex(known.index)
-    if values.str.lower().isin(["true", "false"]).all():
-        truth = known.str.lower().map({"true": True, "false": False})
-        return truth.astype("boolean")
-    if _all_match(values, _DATE) or _all_match(values, _TIME):
-        dates = pd.to_datetime(known, format="ISO8601", errors="coerce")
-        if dates.notna().sum() == len(values):
-            return dates
-    return _typed_text(known, values)
-
-
-def _typed_text(known, values):
-    different = values.nunique()
-    if different > 20 and different > 0.5 * len(values):
-        _say(
-            f"warning: column {known.name!r} holds {different:,} different texts: "
-            f"copied, neither used nor filled. Pass --categorical {known.name!r} to "
-            "use it."
-        )
-        return None
-    return known.astype("category")
-
-
-def _all_match(values, pattern):
-    return bool(values.str.fullmatch(pattern).all())
-
-
-# -- writing -------------------------------------------------------------------------
-
-
-def _write_tables(table, completed, args):
-    tables = [_filled_text(table, frame) for frame in completed]
     if args.long:
-        tables = [_long(tables)]
-    if len(tables) == 1:
-        return _write_all([args.output], tables, args)
-    path = Path(args.output)
-    stem = path.name.removesuffix("".join(path.suffixes[-2:]))
-    if len(path.suffixes) < 2 or path.suffixes[-1] not in (
-        ".gz",
-        ".bz2",
-        ".xz",
-        ".zip",
-    ):
-        stem = path.stem
-    ending = path.name[len(stem) :]
-    names = [path.with_name(f"{stem}_{k}{ending}") for k in range(1, len(tables) + 1)]
-    return _write_all(names, tables, args)
-
-
-def _long(tables):
-    import pandas as pd
-
-    if "imputation" in tables[0].columns:
-        raise CommandError("--long: the table has a column 'imputation' already.")
-    numbered = [
-        table.assign(imputation=str(k))[["imputation", *table.columns]]
-        for k, table in enumerate(tables, start=1)
-    ]
-    return pd.concat(numbered, ignore_index=True)
-
-
-def _filled_text(table, frame):
-    """Text of the file with the gaps of the used columns filled in."""
-    text = table.text.copy()
-    for name in table.used:
-        gap = table.gaps[name]
-        if gap.any():
-            known = table.text.loc[~gap, name]
-            filled = _as_text(frame.loc[gap, name], known, table.frame[name])
-            text.loc[gap, name] = filled
-    return text
-
-
-def _as_text(filled, known, typed):
-    """Imputed values written the way the column writes its own."""
-    import pandas as pd
-
-    if pd.api.types.is_bool_dtype(typed):
-        spelled = known.groupby(known.str.lower()).agg("first")
-        return [spelled.get(str(value).lower(), str(value)) for value in filled]
-    if pd.api.types.is_datetime64_any_dtype(typed):
-        if _all_match(known, _DATE):
-            return [value.strftime("%Y-%m-%d") for value in filled]
-        between = "T" if known.str.contains("T").all() else " "
-        return [value.isoformat(between, "seconds") for value in filled]
-    if pd.api.types.is_float_dtype(typed):
-        places = _decimals(known)
-        return [_number(float(value), places) for value in filled]
-    return [str(value) for value in filled]
-
-
-def _decimals(known):
-    """Decimal places of a column, two more for imputed values; None: as they come."""
-    if known.str.contains("e", case=False).any() or len(known) == 0:
-        return None
-    return max(len(cell.strip().partition(".")[2]) for cell in known) + 2
-
-
-def _number(value, places):
-    if places is None:
-        return repr(value)
-    text = f"{value:.{places}f}".rstrip("0")
-    return text + "0" if text.endswith(".") else text
-
-
-def _write_all(names, tables, args):
-    """Write all files, or none: first beside their places, then into them."""
-    sep = args.sep or ("\t" if ".tsv" in Path(args.output).suffixes else ",")
-    sep = {"\\t": "\t"}.get(sep, sep)
-    if names == ["-"]:
-        text = io.StringIO()
-        tables[0].to_csv(text, sep=sep, index=False, lineterminator="\n")
-        sys.stdout.write(text.getvalue())
+        tables = [stack_long(tables)]
+    options = {"sep": separator(args.sep, args.output), "index": False}
+    if args.output == "-":
+        sys.stdout.write(tables[0].to_csv(lineterminator="\n", **options))
         return
-
-    def writer(table):
-        return lambda part: table.to_csv(part, sep=sep, index=False)
-
-    _write_files({name: writer(t) for name, t in zip(names, tables, strict=True)})
+    several = len(tables) > 1
+    names = numbered_names(args.output, len(tables)) if several else [args.output]
+    writers = [partial(table.to_csv, **options) for table in tables]
+    write_files(dict(zip(names, writers, strict=True)))
 
 
 def _write_report(name, frame, draws, title, imputer=None):
+    from skimpute.core.textfile import write_files
     from skimpute.display import plot_report
 
     history = getattr(imputer, "history_", None)
     figure = plot_report(frame, draws, history=history, title=title)
-    _write_files({name: figure.savefig})
-
-
-def _write_files(writers):
-    """Write files that appear only when all of them are complete."""
-    parts = {}
-    try:
-        for name, write in writers.items():
-            target = Path(os.path.realpath(name))
-            if target.exists() and not target.is_file():
-                write(str(target))  # a device such as /dev/null
-                continue
-            # The ending stays: it names the compression or the kind of picture.
-            part = target.with_name(f".{os.getpid()}.part.{target.name}")
-            parts[part] = target
-            write(str(part))
-        for part, target in parts.items():
-            if target.exists():
-                shutil.copymode(target, part)
-            os.replace(part, target)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    write_files({name: figure.savefig})
 
 
 # -- demo ----------------------------------------------------------------------------
 
 
 def _demo(args):
+    from skimpute.core.textfile import write_files
     from skimpute.datasets import load_penguins
 
     folder = Path(args.output_dir)
@@ -585,7 +367,7 @@ def _demo(args):
     _print_cells(penguins, completed, draws)
     table, picture = folder / "penguins_completed.csv", folder / "penguins_report.png"
     rounded = completed.round(2)  # known cells have one decimal, and keep it
-    _write_files({table: lambda part: rounded.to_csv(part, index=False)})
+    write_files({table: partial(rounded.to_csv, index=False)})
     print(f"\nwrote {table}: the completed table")
     try:
         title = f"Palmer penguins, {type(imputer).__name__}"
