@@ -477,7 +477,7 @@ def test_interrupt_has_its_own_exit_code(run, monkeypatch):
     [
         ("vaeac", ("--max-seconds", "1")),
         ("mice", ()),
-        ("missforest", ("--statistic", "median")),
+        ("missforest", ()),
     ],
 )
 def test_every_method_completes_the_file(run, monkeypatch, method, options):
