@@ -107,7 +107,7 @@ class MICEImputer(_ChainedImputer):
     tol : float, default=1e-3
         Where ``sample_posterior=False``, stop when a round changes no row, summed over
         its columns, by more than this share of the largest absolute value.
-    n_chains : int, default=5
+    n_chains : int, default=3
         Where ``sample_posterior=True``: how often all rounds are run from the start
         while fitting. Draws are spread over the chains.
     standardize : bool or "auto", default="auto"
@@ -160,7 +160,8 @@ class MICEImputer(_ChainedImputer):
     columns can lie where no value can be (``min_value``, ``max_value``). Columns that
     are nearly equal to each other, both missing, approach their distribution slowly:
     raise ``max_iter``. A categorical column with more than 100 categories predicts
-    nothing and is drawn from its own frequencies.
+    nothing and is drawn from its own frequencies, as is one with hardly more rows than
+    categories.
 
     References
     ----------
@@ -198,7 +199,7 @@ class MICEImputer(_ChainedImputer):
         sample_posterior=True,
         max_iter=10,
         tol=1e-3,
-        n_chains=5,
+        n_chains=3,
         standardize="auto",
         n_imputations=10,
         statistic="mean",

@@ -343,8 +343,10 @@ class ChainedEquations:
         target = state.filled[column, 0, observed]
         n_categories = self.n_categories[column]
         others = self.layout.others(column)
-        constant = target.min() == target.max()
-        if constant or not len(others) or n_categories > MAX_CATEGORIES:
+        n_values = len(np.unique(target))
+        # one row or two per category, as names have it: nothing to learn from
+        names = n_categories > 0 and len(target) > 20 and 2 * n_values >= len(target)
+        if n_values == 1 or names or not len(others) or n_categories > MAX_CATEGORIES:
             return MarginalColumn(n_categories > 0).fit(None, target, rng)
         model = self.make_model(column, others)
         return model.fit(state.predictors[:, 0][:, observed], target, rng, start)
