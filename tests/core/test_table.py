@@ -530,7 +530,7 @@ def test_cells_that_are_no_scalar_are_refused(value):
 
 
 def test_text_where_fit_saw_numbers_is_refused():
-    with pytest.raises(ValueError, match="Column 'a' held numbers in fit.*'oops'"):
+    with pytest.raises(ValueError, match=r"Column 'a' held numbers in fit.*'oops'"):
         fit(column([1.0, 2.0])).code(column([1.0, "oops"], dtype=object))
 
 
@@ -559,7 +559,7 @@ def test_unseen_category_is_told_once_and_left_alone(dtype):
 def test_filled_category_need_not_be_declared_in_the_new_table():
     encoder = fit(column(["x", "y"], dtype="category"))
     X = column(pd.Categorical(["x", None], categories=["x"]))
-    values, missing = encoder.code(X)
+    _, missing = encoder.code(X)
     completed = encoder.decode(X, missing, np.array([[0.0], [1.0]]))
     assert completed["a"].tolist() == ["x", "y"]
     assert completed["a"].cat.categories.tolist() == ["x", "y"]

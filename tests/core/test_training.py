@@ -134,6 +134,14 @@ def test_loss_of_an_epoch_is_the_mean_over_rows():
     assert history[0]["loss"] == pytest.approx(float(exact), rel=1e-5)
 
 
+def test_validation_score_is_minus_the_mean_over_held_out_rows():
+    module, source = Toy(), make_source()
+    history, best = fit_module(module, source, plan())
+    _, validation = split_rows(40, 0.15, seed=0)
+    exact = (source.values[validation] - module.level.detach()).square().mean()
+    assert history[best - 1]["validation_score"] == pytest.approx(-float(exact))
+
+
 class Scripted(Toy):
     """Its validation score follows a script; the level counts the epochs."""
 
@@ -266,6 +274,23 @@ def fit_vaeac(seed=0, **options):
         module, source, plan(seed=seed, learning_rate=1e-2, **options)
     )
     return module, history, best
+
+
+def test_noise_of_a_step_depends_on_seed_step_and_phase():
+    class Listening(TwoPhases):
+        def loss(self, batch, generator, phase):
+            self.heard.append(torch.rand(1, generator=generator).item())
+            return super().loss(batch, generator, phase)
+
+    def listen(seed):
+        module = Listening()
+        module.heard = []
+        fit_module(module, make_source(), plan(max_epochs=2, seed=seed))
+        return module.heard
+
+    heard = listen(0)
+    assert heard == listen(0)
+    assert len({*heard, *listen(1)}) == 2 * len(heard) == 40
 
 
 def test_same_seed_gives_the_same_weights():
