@@ -115,15 +115,16 @@ class BaseImputer(TransformerMixin, BaseEstimator):
             predictive distribution, or with the most probable category.
         """
         X = self._validate_rows(X)
+        # Coded at once: a message names the row of the table, and comes once.
+        values, missing = self._encoder.code(X)
         pieces = []
         for rows in _chunks(len(X), X.shape[1]):
             part = X.iloc[rows] if is_frame(X) else X[rows]
-            values, missing = self._encoder.code(part)
-            filled = values
-            if missing.any():
-                filled = self._complete(values, missing)
-            decoded = self._encoder.decode(part, missing, filled)
-            pieces.append(self._with_indicator(decoded, missing))
+            filled, gaps = values[rows], missing[rows]
+            if gaps.any():
+                filled = self._complete(filled, gaps)
+            decoded = self._encoder.decode(part, gaps, filled)
+            pieces.append(self._with_indicator(decoded, gaps))
         return _join(pieces)
 
     def _complete(self, values, missing):
