@@ -26,10 +26,10 @@ ax = plot_pattern(penguins)
 # %%
 # Fit and fill
 # ------------
-# The imputer takes the DataFrame as it is. Strings and categories are categories without
-# being asked; ``year`` holds whole numbers, and there is no year between two years, so
-# we say that it is one, too. What comes back has the same columns, dtypes and index,
-# and every cell that was known is untouched.
+# The imputer takes the DataFrame as it is. Strings and categories are categories
+# without being asked; ``year`` holds whole numbers, and there is no year between two
+# years, so we say that it is one, too. What comes back has the same columns, dtypes and
+# index, and every cell that was known is untouched.
 
 imputer = VAEACImputer(categorical_features=["year"], random_state=0).fit(penguins)
 completed = imputer.transform(penguins)
@@ -40,8 +40,8 @@ completed.loc[gappy[:4]]
 # %%
 # A bird seen later
 # -----------------
-# The fitted imputer fills new rows, also a single one, without being trained again. Here
-# is a Gentoo of Biscoe whose sex and bill we pretend not to know.
+# The fitted imputer fills new rows, also a single one, without being trained again.
+# Here is a Gentoo of Biscoe whose sex and bill we pretend not to know.
 
 measured = penguins.iloc[[220]]
 unknown = penguins.columns.isin(["bill_length_mm", "bill_depth_mm", "sex"])
@@ -116,9 +116,9 @@ curve = ImputationDisplay.from_estimator(imputer, penguins, kind="training")
 
 # %%
 # The curve falls fast and then stays level; the star marks the epoch whose weights were
-# kept. The imputed values of the picture above follow the observed ones, both
-# kinds of birds included, as they should where cells are missing by pure chance; where
-# gaps have their reasons the two may differ, and ought to. The histogram shows what one
-# row knows about its gaps: the bill of this bird is narrowed down to part of the range of
-# all birds, not to a point. A single completed table hides that, so take several
-# wherever spread matters.
+# kept. The imputed values of the picture above follow the observed ones, both kinds of
+# birds included, as they should where cells are missing by pure chance; where gaps have
+# their reasons the two may differ, and ought to. The histogram shows what one row knows
+# about its gaps: the bill of this bird is narrowed down to part of the range of all
+# birds, not to a point. A single completed table hides that, so take several wherever
+# spread matters.

@@ -43,8 +43,8 @@ pd.DataFrame(search.cv_results_)[columns].round(3)
 # %%
 # Three imputers on one table
 # ---------------------------
-# ``cross_val_score`` compares different kinds of imputers in the same way: fitted on two
-# thirds of the wines, scored on the last third.
+# ``cross_val_score`` compares different kinds of imputers in the same way: fitted on
+# two thirds of the wines, scored on the last third.
 
 imputers = {
     "VAEAC": search.best_estimator_,
@@ -62,7 +62,7 @@ scores.round(3)
 # %%
 
 fig, ax = plt.subplots(figsize=(6.5, 2.6), layout="constrained")
-for place, (name, values) in enumerate(scores.items()):
+for place, values in enumerate(scores.to_numpy().T):
     ax.plot(values, [place] * len(values), "o", color="#8a97a6", ms=7)
     ax.plot(values.mean(), place, "|", color="#d55e00", ms=28, mew=3)
 for _, fold in scores.iterrows():
@@ -74,8 +74,8 @@ ax.spines[["top", "right"]].set_visible(False)
 
 # %%
 # Each point is one fold. They differ more from each other than the imputers do on the
-# same fold, so look at the lines that join them: no method is ahead on every fold, and a
-# table of this size does not settle the question. The chained equations of MICE and
+# same fold, so look at the lines that join them: no method is ahead on every fold, and
+# a table of this size does not settle the question. The chained equations of MICE and
 # MissForest are hard to beat on a couple of hundred rows which depend on each other
 # smoothly, and are what to take here; larger tables with dependences of odd shapes are
 # where a network has something to gain. The order on *your* table is one

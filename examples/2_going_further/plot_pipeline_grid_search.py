@@ -2,15 +2,15 @@
 Can an imputer be tuned together with a classifier?
 ===================================================
 
-An imputer is a step of a ``Pipeline`` like any other, so that ``GridSearchCV`` can choose
-its parameters by what the classifier behind it makes of them.
+An imputer is a step of a ``Pipeline`` like any other, so that ``GridSearchCV`` can
+choose its parameters by what the classifier behind it makes of them.
 """
 
 # %%
 # A table with holes
 # ------------------
-# The wine table of scikit-learn: 178 wines, 13 measurements, three cultivars. 40 % of the
-# measurements are hidden at random.
+# The wine table of scikit-learn: 178 wines, 13 measurements, three cultivars. 40 % of
+# the measurements are hidden at random.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -31,10 +31,10 @@ print(f"{holes.isna().to_numpy().mean():.0%} of the cells are missing")
 # %%
 # One search over both
 # --------------------
-# ``impute__latent_dim`` belongs to the imputer, ``classify__C`` to the classifier. A few
-# epochs are enough here, and keep this page quick. With ``use_target=False`` the imputer
-# looks at the measurements only; by default it learns the cultivar as one more column,
-# which is hidden in ``transform``.
+# ``impute__latent_dim`` belongs to the imputer, ``classify__C`` to the classifier. A
+# few epochs are enough here, and keep this page quick. With ``use_target=False`` the
+# imputer looks at the measurements only; by default it learns the cultivar as one more
+# column, which is hidden in ``transform``.
 
 pipeline = Pipeline(
     [
@@ -92,7 +92,7 @@ _ = ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 # %%
 # Filling the holes from the other measurements wins back about half of what the column
-# mean loses against the table without holes. The search mostly settles ``C``: whether the
-# latent code has 2 or 16 dimensions hardly matters here, where one class of wine
+# mean loses against the table without holes. The search mostly settles ``C``: whether
+# the latent code has 2 or 16 dimensions hardly matters here, where one class of wine
 # differs from another in nearly every column. One wine is worth half a percent, and the
 # folds differ by more than that, so a smaller gap between two lines means nothing.
