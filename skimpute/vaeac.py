@@ -13,6 +13,7 @@ from skimpute.core.checks import Integral, Interval, Real, StrOptions
 from skimpute.core.neural import NeuralImputer
 from skimpute.nn.vaeac import VAEAC
 
+_WIDEST_BACKBONE = 100  # slots; its cost per row grows with their cube
 _DRAWS_AT_ONCE = 128  # importance samples of one pass, for memory
 
 
@@ -132,9 +133,9 @@ class VAEACImputer(NeuralImputer):
     ``width`` x ``width`` for narrow ones; memory holds the table once in float32. Gaps
     that depend on their own value (MNAR) are filled as if they did not.
 
-    Differences from the paper: hidden categories are all-zero inputs, scales are learned
-    by default and floored by a sum instead of a clamp, training masks are wider, and
-    validation masks are drawn once.
+    Differences from the paper: hidden categories are all-zero inputs, scales are
+    learned by default and floored by a sum instead of a clamp, training masks are
+    wider, and validation masks are drawn once.
 
     References
     ----------
@@ -157,15 +158,16 @@ class VAEACImputer(NeuralImputer):
     def __init__(
         self,
         *,
-        latent_dim=32,
-        width=128,
-        depth=4,
+        latent_dim=16,
+        width=96,
+        depth=3,
         sigma="learned",
         min_sigma=1e-2,
         alpha=1.0,
         variant="vaeac",
         sigma_mu=1e4,
         sigma_sigma=1e-4,
+        backbone="auto",
         training_mask="auto",
         use_target=True,
         n_validation_importance=10,
@@ -180,8 +182,8 @@ class VAEACImputer(NeuralImputer):
         statistic="mean",
         max_epochs=None,
         max_seconds=None,
-        batch_size=64,
-        learning_rate=1e-3,
+        batch_size=128,
+        learning_rate=2e-3,
         learning_rate_schedule="cosine",
         weight_decay=0.01,
         validation_fraction=0.15,
@@ -201,6 +203,7 @@ class VAEACImputer(NeuralImputer):
         self.variant = variant
         self.sigma_mu = sigma_mu
         self.sigma_sigma = sigma_sigma
+        self.backbone = backbone
         self.training_mask = training_mask
         self.use_target = use_target
         self.n_validation_importance = n_validation_importance
@@ -238,6 +241,7 @@ class VAEACImputer(NeuralImputer):
         "variant": [StrOptions({"vaeac", "gsnn", "nn"})],
         "sigma_mu": [Interval(Real, 0, None, closed="neither")],
         "sigma_sigma": [Interval(Real, 0, None, closed="left")],
+        "backbone": [StrOptions({"auto", "gaussian"}), None],
         "n_validation_importance": [Interval(Integral, 1, None, closed="left")],
         "n_models": [Interval(Integral, 1, None, closed="left")],
     }
@@ -254,9 +258,15 @@ class VAEACImputer(NeuralImputer):
             sample_latent=self.variant != "nn",
             sigma_mu=self.sigma_mu,
             sigma_sigma=self.sigma_sigma,
+            backbone=self._wants_backbone(n_categories),
             n_members=self.n_models,
             n_importance=self.n_validation_importance,
         )
+
+    def _wants_backbone(self, n_categories):
+        n_slots = np.maximum(n_categories, 1).sum()
+        narrow = n_slots <= _WIDEST_BACKBONE and (n_categories == 0).any()
+        return self.backbone == "gaussian" or (self.backbone == "auto" and narrow)
 
     def log_prob(self, X, scored=None, n_importance=100, estimator="is"):
         """Log density of cells given the others, gaps integrated out.

@@ -1,5 +1,6 @@
 """What travels from the data to a module: a batch, and the sources that make it."""
 
+import copy
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -72,7 +73,9 @@ class TableSource:
     def __init__(self, values, mask):
         self.observed = ~torch.isnan(values)
         self.values = torch.where(self.observed, values, 0.0)
-        self.mask = mask.fit(self.observed)
+        self.mask = copy.deepcopy(mask).fit(
+            self.observed
+        )  # the caller's stays as it is
         self.device = values.device
 
     @property

@@ -20,8 +20,8 @@ from skimpute.masks import MaskGenerator, training_mask
 # products round differently for other shapes, and a row must not see its neighbours.
 BLOCK_ROWS = 64
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
-_TRAINING_STEPS = 2000  # that max_epochs=None aims at
-_MIN_EPOCHS, _MAX_EPOCHS = 20, 400
+_TRAINING_STEPS = 1000  # of max_epochs=None for 1,000 rows; grows with their root
+_MIN_EPOCHS, _MAX_EPOCHS = 5, 400
 
 
 class NeuralImputer(BaseImputer):
@@ -73,16 +73,19 @@ class NeuralImputer(BaseImputer):
         standardised = bridge.to_tensor(self._standardise(values), device)
         standardised = standardised[~torch.isnan(standardised).all(dim=1)]
         n_categories = np.concatenate([e.n_categories for e in self._encoders])
-        module = getattr(self, "module_", None) if self.warm_start else None
-        if module is None or list(n_categories) != list(self._n_categories):
+        previous = getattr(self, "module_", None) if self.warm_start else None
+        if previous is None or list(n_categories) != list(self._n_categories):
             with bridge.seeded(seed):
                 module = self._build_module(n_categories)
         else:
-            module = copy.deepcopy(module)
+            module = copy.deepcopy(previous)
+            previous = module
         module.to(device)
         history, best_epoch = [], 0
         if len(standardised):
             source = TableSource(standardised, training_mask(self.training_mask))
+            if module is not previous and hasattr(module, "prepare"):
+                module.prepare(source.values, source.observed)
             history, best_epoch = fit_module(
                 module, source, self._plan(len(standardised), device, seed)
             )
@@ -93,9 +96,10 @@ class NeuralImputer(BaseImputer):
 
     def _plan(self, n_rows, device, seed):
         max_epochs = self.max_epochs
-        if max_epochs is None:  # as many steps for few rows as for many, within reason
-            n_steps = max(1, math.ceil(n_rows / self.batch_size))
-            max_epochs = min(max(_TRAINING_STEPS // n_steps, _MIN_EPOCHS), _MAX_EPOCHS)
+        if max_epochs is None:
+            n_steps = _TRAINING_STEPS * max(n_rows / 1000, 1) ** 0.5
+            max_epochs = math.ceil(n_steps * self.batch_size / n_rows)
+            max_epochs = min(max(max_epochs, _MIN_EPOCHS), _MAX_EPOCHS)
         return Plan(
             max_epochs=max_epochs,
             batch_size=self.batch_size,

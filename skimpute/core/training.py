@@ -113,7 +113,7 @@ def fit_module(module, source, plan):
         One per epoch: epoch, loss, validation_score (NaN where none was taken),
         learning_rate, seconds, and the module's own terms.
     best_epoch : int
-        The epoch whose weights were kept.
+        The epoch whose weights were kept; 0 if training made nothing better.
 
     Raises
     ------
@@ -145,7 +145,7 @@ class _Fit:
         self.bad_steps = dict.fromkeys(module.phases, 0)  # in a row
         self.last_finite, self.step = None, 0
         self.history, self.best = [], _Best()
-        self.sums, self.count = {}, 0
+        self.sums = {}
 
     def _optimiser(self, parameters):
         """Adam with decoupled decay of weights; biases are left alone."""
@@ -170,6 +170,8 @@ class _Fit:
             unit="epoch",
             disable=not self.plan.verbose,
         )
+        if self.held_out and self.module.selectable(0.0):  # a good start may stay best
+            self.best.offer(self.module, self._validate(0.0), 0)
         with bar:
             try:
                 for epoch in range(1, self.plan.max_epochs + 1):
@@ -179,10 +181,11 @@ class _Fit:
                         break
             except KeyboardInterrupt:
                 self._interrupted()
-        if self.best.state is not None:
-            self.module.load_state_dict(self.best.state)
         self.module.eval()
-        return self.history, self.best.epoch or len(self.history)
+        if self.best.state is None:
+            return self.history, len(self.history)
+        self.module.load_state_dict(self.best.state)
+        return self.history, self.best.epoch
 
     # -- one epoch
 
@@ -191,7 +194,7 @@ class _Fit:
         share = (epoch - 1) / plan.max_epochs
         self.module.progress(share)
         self.module.train()
-        self.sums, self.count = {}, 0
+        self.sums = {}
         shuffle = bridge.generator("cpu", plan.seed, 1, epoch)
         order = self.train[torch.randperm(len(self.train), generator=shuffle)]
         for part in range(self.n_steps):
@@ -204,7 +207,7 @@ class _Fit:
             if out_of_time:
                 break
         entry = {"epoch": epoch}
-        entry |= {k: float(v) / max(self.count, 1) for k, v in self.sums.items()}
+        entry |= {k: float(v) / n for k, (v, n) in self.sums.items()}
         entry["validation_score"] = np.nan
         if epoch % self.every == 0 or epoch == plan.max_epochs or out_of_time:
             entry["validation_score"] = self._validate(share)
@@ -245,18 +248,21 @@ class _Fit:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
-            self._record(loss, len(rows))
+            self._record(loss, phase, len(rows))
 
     def _autocast(self):
         if self.plan.precision == "bfloat16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def _record(self, loss, n_rows):
-        terms = {"loss": loss.detach(), **getattr(self.module, "terms", {})}
+    def _record(self, loss, phase, n_rows):
+        """Add up the loss, by phase if there are several, and the module's terms."""
+        name = "loss" if len(self.module.phases) == 1 else f"loss_{phase}"
+        terms = {name: loss.detach(), **getattr(self.module, "terms", {})}
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * n_rows
-        self.count += n_rows
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = total + value * n_rows, count + n_rows
+        getattr(self.module, "terms", {}).clear()
 
     def _finite(self, value, phase, epoch):
         """Skip a step whose loss or gradient is not finite; give up after five."""
@@ -306,7 +312,7 @@ class _Fit:
         ):
             return True
         patience = plan.n_iter_no_change
-        if patience is None or not self.best.epoch:
+        if patience is None or self.best.state is None:
             return False
         return epoch - self.best.epoch >= max(patience, self.every)
 
@@ -333,3 +339,5 @@ class _Fit:
             ConvergenceWarning,
             stacklevel=2,
         )
+        if self.held_out and np.isnan(self.history[-1]["validation_score"]):
+            self.best.offer(self.module, self._validate(1.0), len(self.history))

@@ -8,6 +8,11 @@ from torch.nn.functional import softplus
 LOG_SQRT_2PI = 0.9189385332046727
 
 
+def at_least_float32(outputs):
+    """Network outputs as densities need them: never in half precision."""
+    return outputs if outputs.dtype.itemsize >= 4 else outputs.float()
+
+
 class TableLayout(nn.Module):
     """Where each column of a coded row lies in network inputs and outputs.
 
@@ -78,6 +83,29 @@ class TableLayout(nn.Module):
             self.slot_is_category, (slots == self.code).to(slots.dtype), slots
         )
         return slots * known[..., self.column]
+
+    def raw_outputs(self, middle, spread, min_sigma, min_probability=0.01):
+        """Outputs that stand for given means and spreads of the slots.
+
+        Parameters
+        ----------
+        middle, spread : Tensor of shape (..., n_slots)
+            Mean and standard deviation of numbers; of the slots of a category, its
+            probability, and nothing that is used.
+        min_sigma : float
+            The floor of the head.
+        min_probability : float, default=0.01
+            Floor of a probability, whose logarithm is the logit.
+
+        Returns
+        -------
+        raw : Tensor of shape (..., d_out)
+        """
+        numbers = ~self.slot_is_category
+        scale = (spread[..., numbers] - min_sigma).clamp(min=1e-3)
+        logits = middle[..., self.slot_is_category].clamp(min=min_probability).log()
+        inverse_softplus = scale + torch.log(-torch.expm1(-scale))
+        return torch.cat([middle[..., numbers], inverse_softplus, logits], -1)
 
     def columns_of(self, real, categorical):
         """Put results of numbers (..., n_real) and categories in column order."""

@@ -13,7 +13,13 @@ import torch
 from torch import nn
 from torch.nn.functional import leaky_relu, softplus
 
-from skimpute.nn.heads import LOG_SQRT_2PI, RowDistribution, TableLayout
+from skimpute.nn.gaussian import GaussianBackbone
+from skimpute.nn.heads import (
+    LOG_SQRT_2PI,
+    RowDistribution,
+    TableLayout,
+    at_least_float32,
+)
 from skimpute.nn.mlp import ResidualMLP, StackedLinear
 
 MIN_LATENT_STD = 1e-3
@@ -71,6 +77,12 @@ class Decoder(nn.Module):
         self.from_input = StackedLinear(n_members, d_in, d_out, fan_in=fan_in)
         self.slope = slope
 
+    def start_at_zero(self):
+        """Let the first outputs be zero: what is added to them is the start."""
+        for layer in (self.last, self.from_input):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
     def recall(self, inputs, memories):
         """Terms of the memories, last memory first, then that of the inputs."""
         terms = [
@@ -90,7 +102,7 @@ class Decoder(nn.Module):
         for layer, term in zip(self.from_h, recalled[:-1], strict=True):
             h = h + leaky_relu(layer(h, plus=per_draw(term)), self.slope)
         raw = self.last(h, plus=per_draw(recalled[-1]))
-        return raw.view(n_members, n_draws, n_rows, -1)
+        return at_least_float32(raw).view(n_members, n_draws, n_rows, -1)
 
 
 class VAEAC(nn.Module):
@@ -112,6 +124,9 @@ class VAEAC(nn.Module):
         False is the NN variant (D.2): z is the prior's mean.
     sigma_mu, sigma_sigma : float
         Prior regulariser (eq. 8).
+    backbone : bool
+        Whether the conditional mean and spread of a multivariate normal are inputs of
+        the prior network and the starting point of the outputs (not in the paper).
     n_members : int
         Networks trained side by side; draw i belongs to member i mod n_members.
     n_importance : int
@@ -133,6 +148,7 @@ class VAEAC(nn.Module):
         sample_latent=True,
         sigma_mu=1e4,
         sigma_sigma=1e-4,
+        backbone=False,
         n_members=1,
         n_importance=25,
     ):
@@ -145,6 +161,10 @@ class VAEAC(nn.Module):
         self.n_importance = n_importance
         n_slots, n_columns = self.layout.n_slots, self.layout.n_columns
         d_prior, d_proposal = n_slots + n_columns, n_slots + 2 * n_columns
+        self.backbone: GaussianBackbone | None = None
+        if backbone:
+            self.backbone = GaussianBackbone(n_slots)
+            d_prior += 2 * n_slots
         self.prior = ResidualMLP(n_members, d_prior, width, depth, 2 * latent_dim)
         self.proposal: ResidualMLP | None = None
         if alpha > 0 and sample_latent:
@@ -154,7 +174,15 @@ class VAEAC(nn.Module):
         self.decoder = Decoder(
             n_members, latent_dim, d_prior, width, depth, self.layout.d_out
         )
+        if backbone:
+            self.decoder.start_at_zero()
         self.terms = {}
+
+    def prepare(self, values, observed):
+        """Fit what has a closed form to the rows, before training."""
+        if self.backbone is not None:
+            slots = self.layout.encode(values, observed)
+            self.backbone.fit(slots, observed[:, self.layout.column])
 
     def phase_parameters(self, phase):
         """Parameters stepped in ``phase``: all."""
@@ -170,7 +198,7 @@ class VAEAC(nn.Module):
     # -- networks
 
     def _latent(self, outputs):
-        mean, raw = outputs.chunk(2, -1)
+        mean, raw = at_least_float32(outputs).chunk(2, -1)
         return mean, MIN_LATENT_STD + softplus(raw)
 
     def _all_members(self, inputs):
@@ -182,11 +210,18 @@ class VAEAC(nn.Module):
         Cells outside the context reach nothing but the proposal and the loss.
         """
         slots = self.layout.encode(batch.values, batch.context)
-        inputs = torch.cat([slots, (~batch.context).to(slots.dtype)], -1)
-        inputs = self._all_members(inputs)
+        inputs = [slots, (~batch.context).to(slots.dtype)]
+        start = 0.0
+        if self.backbone is not None:
+            shown = batch.context[:, self.layout.column]
+            middle, spread = self.backbone(slots, shown)
+            inputs += [middle, spread]
+            start = self.layout.raw_outputs(middle, spread, self.min_sigma)
+        inputs = self._all_members(torch.cat(inputs, -1))
         outputs, memories = self.prior(inputs)
         mean, std = self._latent(outputs)
-        return State(mean, std, self.decoder.recall(inputs, memories))
+        *recalled, last = self.decoder.recall(inputs, memories)
+        return State(mean, std, [*recalled, last + start])
 
     def propose(self, batch):
         """Proposal q(z | observed, context): mean and std, (member, row, d).
@@ -259,7 +294,7 @@ class VAEAC(nn.Module):
     def _reconstruction(self, batch, state, z):
         """Sum of log p(x | z, context) over target cells (eq. 9), (member, row)."""
         cells = self.decode(state, z.unsqueeze(1)).log_prob(batch.values)
-        return (cells * batch.target).sum(-1).squeeze(1)
+        return torch.where(batch.target, cells, 0.0).sum(-1).squeeze(1)
 
     # -- estimates of the likelihood
 
@@ -302,7 +337,8 @@ class VAEAC(nn.Module):
             mean, std = (part.unsqueeze(1) for part in self.propose(batch))
             z = mean + std * noise
             correction = gaussian_log_prob(z, *prior) - gaussian_log_prob(z, mean, std)
-        cells = self.decode(state, z).log_prob(batch.values) * batch.target
+        cells = self.decode(state, z).log_prob(batch.values)
+        cells = torch.where(batch.target, cells, 0.0)
         return (cells.sum(-1) + correction).transpose(0, 1).flatten(0, 1)
 
     # -- imputation

@@ -24,12 +24,23 @@ def make_vaeac(n_categories, seed=0, dtype=torch.float32, **options):
         return VAEAC(n_categories, **options).to(dtype)
 
 
+def make_vaeac_with_backbone(n_categories, **options):
+    """Network with a backbone, past its start: outputs are no longer zero."""
+    module = make_vaeac(n_categories, backbone=True, **options)
+    generator = torch.Generator().manual_seed(1)
+    for layer in (module.decoder.last, module.decoder.from_input):
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    return module
+
+
 MODULES = {
     "vaeac": make_vaeac,
     "vaeac_members": lambda n, **o: make_vaeac(n, n_members=3, **o),
     "vaeac_fixed": lambda n, **o: make_vaeac(n, sigma="fixed", **o),
     "hybrid": lambda n, **o: make_vaeac(n, alpha=0.5, **o),
     "gsnn": lambda n, **o: make_vaeac(n, alpha=0.0, **o),
+    "vaeac_backbone": lambda n, **o: make_vaeac_with_backbone(n, **o),
     "nn": lambda n, **o: make_vaeac(n, alpha=0.0, sample_latent=False, **o),
 }
 
