@@ -42,6 +42,7 @@ class _ChainedImputer(BaseImputer):
             rule=self._rule(),
             max_iter=self.max_iter,
             keep_rounds=self._keep_rounds,
+            verbose=self.verbose,
         )
         rng = np.random.default_rng(seed)
         self._chain.fit(
@@ -131,7 +132,7 @@ class MICEImputer(_ChainedImputer):
     random_state : int, RandomState instance or None, default=None
         Seed of ``fit``, and of ``sample`` where none is given there.
     verbose : int, default=0
-        Not used, no progress to show.
+        1 shows a bar with the rounds of ``fit``.
 
     Attributes
     ----------
@@ -336,7 +337,7 @@ class MissForestImputer(_ChainedImputer):
     random_state : int, RandomState instance or None, default=None
         Seed of ``fit``, and of ``sample`` where none is given there.
     verbose : int, default=0
-        Not used, no progress to show.
+        1 shows a bar with the rounds of ``fit``.
 
     Attributes
     ----------
@@ -378,10 +379,12 @@ class MissForestImputer(_ChainedImputer):
     --------
     >>> import numpy as np
     >>> from skimpute import MissForestImputer
-    >>> X = np.repeat([[0.0, 1.0], [1.0, 5.0]], 10, axis=0)
-    >>> imputer = MissForestImputer(n_estimators=10, random_state=0).fit(X)
-    >>> imputer.transform([[1.0, np.nan]]).round(1)
-    array([[1., 5.]])
+    >>> x = np.linspace(-1.0, 1.0, 101)
+    >>> X = np.column_stack([x, np.where(x > 0.0, 5.0, 1.0)])
+    >>> imputer = MissForestImputer(random_state=0).fit(X)
+    >>> imputer.transform([[0.5, np.nan], [-0.5, np.nan]])
+    array([[ 0.5,  5. ],
+           [-0.5,  1. ]])
     """
 
     _parameter_constraints = {  # noqa: RUF012 - as in scikit-learn

@@ -17,6 +17,7 @@ answer never depends on its neighbours.
 """
 
 import numpy as np
+from tqdm import tqdm
 
 from skimpute.core import noise as streams
 from skimpute.core.column_models import MarginalColumn, most_frequent
@@ -227,6 +228,8 @@ class ChainedEquations:
         Keep the models of every round and fit one for every column in each
         (``IterativeImputer``), or those of the first and the last round only, with
         columns that had no gap learnt once, at the end (new rows may need them).
+    verbose : int
+        Whether to show a bar with the rounds.
 
     References
     ----------
@@ -235,7 +238,16 @@ class ChainedEquations:
     """
 
     def __init__(
-        self, make_model, n_categories, used, bounds, *, rule, max_iter, keep_rounds
+        self,
+        make_model,
+        n_categories,
+        used,
+        bounds,
+        *,
+        rule,
+        max_iter,
+        keep_rounds,
+        verbose=0,
     ):
         self.make_model = make_model
         self.n_categories = n_categories
@@ -244,6 +256,7 @@ class ChainedEquations:
         self.rule = rule
         self.max_iter = max_iter
         self.keep_rounds = keep_rounds
+        self.verbose = verbose
 
     # -- fitting
 
@@ -297,7 +310,8 @@ class ChainedEquations:
     def _run_rounds(self, values, state, columns, rng, noise):
         gaps = np.isnan(values)
         rounds = []
-        for n_iter in range(1, self.max_iter + 1):
+        bar = tqdm(range(1, self.max_iter + 1), "round", disable=not self.verbose)
+        for n_iter in bar:
             self.n_iter = n_iter
             before = State(self.layout, state.filled[:, 0].T, self.start, 1)
             # Column by column: each regression needs what the one before filled.
