@@ -91,7 +91,7 @@ ax.spines[["top", "right"]].set_visible(False)
 _ = ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 # %%
-# Filling the holes from the other measurements wins back about half of what the column
+# Filling the holes from the other measurements wins back a good part of what the column
 # mean loses against the table without holes. The search mostly settles ``C``: whether
 # the latent code has 2 or 16 dimensions hardly matters here, where one class of wine
 # differs from another in nearly every column. One wine is worth half a percent, and the
