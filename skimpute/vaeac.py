@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
 
 from skimpute.core import bridge, noise
-from skimpute.core.checks import Integral, Interval, Real, StrOptions
+from skimpute.core.checks import Integral, Interval, Real, StrOptions, is_frame
 from skimpute.core.neural import NeuralImputer
 from skimpute.nn.vaeac import VAEAC
 
@@ -32,9 +32,9 @@ class VAEACImputer(NeuralImputer):
 
     Parameters
     ----------
-    latent_dim : int, default=32
+    latent_dim : int, default=16
         Dimension of the latent code.
-    width, depth : int, default=128, 4
+    width, depth : int, default=96, 3
         Hidden width and number of residual blocks of each network. The paper's code
         has 256 and 10.
     sigma : {"learned", "fixed"}, default="learned"
@@ -51,6 +51,12 @@ class VAEACImputer(NeuralImputer):
         "gsnn" is ``alpha=0``; "nn" also has no latent noise, hence no variety.
     sigma_mu, sigma_sigma : float, default=1e4, 1e-4
         Weak hyperprior of the prior network's outputs (eq. 8).
+    backbone : {"auto", "gaussian"} or None, default="auto"
+        Whether the networks start from a multivariate normal fitted to the table by EM:
+        its conditional mean and spread are inputs, its mean the starting point of the
+        outputs. Not in the paper. "auto" has it for tables with a number and at most 100
+        inputs (a number is one, a categorical column one per category), since its cost
+        grows with their cube.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
@@ -80,11 +86,11 @@ class VAEACImputer(NeuralImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the predictive distribution of a number.
     max_epochs : int or None, default=None
-        Passes over the rows; None aims at the same number of steps for small tables as
-        for large ones.
+        Passes over the rows; None is 100 for up to 4,000 rows, and beyond falls with the
+        root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.
-    batch_size : int, default=64
+    batch_size : int, default=128
         Rows per step.
     learning_rate : float, default=1e-3
         Of the Adam optimiser.
@@ -183,7 +189,7 @@ class VAEACImputer(NeuralImputer):
         max_epochs=None,
         max_seconds=None,
         batch_size=128,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         learning_rate_schedule="cosine",
         weight_decay=0.01,
         validation_fraction=0.15,
@@ -302,8 +308,11 @@ class VAEACImputer(NeuralImputer):
                 UserWarning,
                 stacklevel=2,
             )
-        weights, shift = self._log_weights(X, scored, n_importance, estimator)
-        return logsumexp(weights, axis=0) - np.log(len(weights)) + shift
+        weights, shift, any_scored = self._log_weights(
+            X, scored, n_importance, estimator
+        )
+        log_prob = logsumexp(weights, axis=0) - np.log(len(weights)) + shift
+        return np.where(any_scored, log_prob, 0.0)
 
     @available_if(_has_proposal)
     def elbo(self, X, scored=None, n_importance=100):
@@ -319,11 +328,11 @@ class VAEACImputer(NeuralImputer):
         elbo : ndarray of shape (n_samples,)
             Nats, in the units of the data; never above the log density on average.
         """
-        weights, shift = self._log_weights(X, scored, n_importance, "is")
-        return weights.mean(axis=0) + shift
+        weights, shift, any_scored = self._log_weights(X, scored, n_importance, "is")
+        return np.where(any_scored, weights.mean(axis=0) + shift, 0.0)
 
     def _log_weights(self, X, scored, n_importance, estimator):
-        """Log weights (n_draws, n_samples) and what turns them into data units."""
+        """Log weights (n_draws, n_samples), their shift to data units, who has any."""
         if estimator not in ("is", "mc"):
             raise ValueError(f"estimator must be 'is' or 'mc', got {estimator!r}.")
         if not isinstance(n_importance, Integral) or n_importance < 1:
@@ -352,7 +361,8 @@ class VAEACImputer(NeuralImputer):
         ]
         scale = np.log(self._encoder.spread) + np.log(self._encoder.unit)
         numbers = target[:, : len(scale)] & ~self._encoder.categorical
-        return np.concatenate(parts), -(numbers * scale).sum(axis=1)
+        shift = -(numbers * scale).sum(axis=1)
+        return np.concatenate(parts), shift, target.any(axis=1)
 
     def _log_weights_of(self, table, context, keys, start, stop, estimator):
         def weigh(rows, shown, row_keys):
@@ -380,13 +390,13 @@ class VAEACImputer(NeuralImputer):
         Returns
         -------
         distribution : Bunch
-            ``mean`` and ``std`` of shape (n_samples, n_features) and ``quantiles`` of
-            shape (n_quantiles, n_samples, n_features), in the units of the data, NaN in
-            observed cells and categorical columns (dates are in microseconds);
-            ``probabilities``, a dict that gives for each categorical column a DataFrame
-            (n_samples, n_categories), NaN in observed rows. The mixture is over
-            ``n_imputations`` latent codes, the same for every row. With
-            ``sigma="fixed"`` only their spread is reported.
+            ``mean`` and ``std``, tables of shape (n_samples, n_features), and
+            ``quantiles``, a dict with such a table for each level: in the units of the
+            data, NaN in observed cells and categorical columns (dates are in
+            microseconds). ``probabilities``, a dict with a table of shape (n_samples,
+            n_categories) for each categorical column, NaN in observed rows. Tables are
+            DataFrames. The mixture is over ``n_imputations`` latent codes, the same for
+            every row. With ``sigma="fixed"`` only their spread is reported.
 
         Raises
         ------
@@ -417,14 +427,22 @@ class VAEACImputer(NeuralImputer):
         )
         numbers = missing & ~self._encoder.categorical
         width = values.shape[1]
+        index = X.index if is_frame(X) else None
+        names = [column.name for column in self._encoder.columns]
+
+        def as_frame(cells):
+            cells = np.where(numbers, cells, np.nan)
+            return pd.DataFrame(cells, index=index, columns=names)
+
+        middles = map(as_frame, self._unstandardise(at))
         return Bunch(
-            mean=np.where(numbers, self._unstandardise(mean), np.nan),
-            std=np.where(numbers, std[:, :width] * self._encoder.scale_, np.nan),
-            quantiles=np.where(numbers, self._unstandardise(at), np.nan),
-            probabilities=self._name_probabilities(probs, missing),
+            mean=as_frame(self._unstandardise(mean)),
+            std=as_frame(std[:, :width] * self._encoder.scale_),
+            quantiles=dict(zip(levels.tolist(), middles, strict=True)),
+            probabilities=self._name_probabilities(probs, missing, index),
         )
 
-    def _name_probabilities(self, probs, missing):
+    def _name_probabilities(self, probs, missing, index):
         """Probabilities (n, n_categorical, n_categories) by column name."""
         named = {}
         for number, place in enumerate(np.flatnonzero(self._encoder.n_categories > 0)):
@@ -432,7 +450,7 @@ class VAEACImputer(NeuralImputer):
             table = np.where(
                 missing[:, [place]], probs[:, number, : column.n_categories], np.nan
             )
-            named[column.name] = pd.DataFrame(table, columns=column.categories)
+            named[column.name] = pd.DataFrame(table, index, column.categories)
         return named
 
 

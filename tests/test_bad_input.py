@@ -51,7 +51,7 @@ def test_columns_must_be_those_of_fit(imputer, X):
     frame = pd.DataFrame(X, columns=list("abc"))
     imputer.fit(frame)
     with pytest.raises(ValueError, match=r"has 2 features, but .* is expecting 3"):
-        imputer.transform(X[:, :2])
+        clone(imputer).fit(X).transform(X[:, :2])
     with pytest.raises(ValueError, match=r"unseen at fit time:\n- d"):
         imputer.transform(frame.rename(columns={"c": "d"}))
     with pytest.raises(ValueError, match="same order"):

@@ -44,6 +44,17 @@ def missing_cells(X):
     return np.asarray(pd.isna(X), dtype=bool)
 
 
+def _from_rows(rows):
+    """List of rows as an array: numbers and None as float, anything else as objects."""
+    guess = np.asarray(rows)
+    if guess.dtype.kind in "biufc":
+        return guess
+    cells = np.asarray(rows, dtype=object)  # numpy would write NaN as "nan"
+    if all(cell is None or isinstance(cell, Real) for cell in cells.flat):
+        return cells.astype(np.float64)
+    return cells
+
+
 def validate_table(estimator, X, *, reset):
     """Validate names and shape of a table that may hold gaps, strings and dates.
 
@@ -72,8 +83,7 @@ def validate_table(estimator, X, *, reset):
             )
         return X
     if not hasattr(X, "dtype") and not hasattr(X, "__array__"):
-        guess = np.asarray(X)  # a list of rows: numpy would write NaN as "nan"
-        X = guess if guess.dtype.kind in "biufc" else np.asarray(X, dtype=object)
+        X = _from_rows(X)
     X = validate_data(
         estimator, X, reset=reset, dtype=None, ensure_all_finite=False, order=None
     )

@@ -20,8 +20,7 @@ from skimpute.masks import MaskGenerator, training_mask
 # products round differently for other shapes, and a row must not see its neighbours.
 BLOCK_ROWS = 64
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
-_TRAINING_STEPS = 1000  # of max_epochs=None for 1,000 rows; grows with their root
-_MIN_EPOCHS, _MAX_EPOCHS = 5, 400
+_EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 100, 4000, 5  # of max_epochs=None
 
 
 class NeuralImputer(BaseImputer):
@@ -96,10 +95,9 @@ class NeuralImputer(BaseImputer):
 
     def _plan(self, n_rows, device, seed):
         max_epochs = self.max_epochs
-        if max_epochs is None:
-            n_steps = _TRAINING_STEPS * max(n_rows / 1000, 1) ** 0.5
-            max_epochs = math.ceil(n_steps * self.batch_size / n_rows)
-            max_epochs = min(max(max_epochs, _MIN_EPOCHS), _MAX_EPOCHS)
+        if max_epochs is None:  # the number of steps grows with the root of the rows
+            share = min(_ROWS_OF_ALL_EPOCHS / n_rows, 1) ** 0.5
+            max_epochs = max(math.ceil(_EPOCHS * share), _FEWEST_EPOCHS)
         return Plan(
             max_epochs=max_epochs,
             batch_size=self.batch_size,
@@ -267,14 +265,12 @@ def _read_target(y, n_rows):
     if y is None:
         return None
     table = y if isinstance(y, pd.DataFrame | pd.Series) else np.asarray(y)
-    frame = pd.DataFrame(table) if table.ndim in (1, 2) else None
-    if frame is None or len(frame) != n_rows or frame.shape[1] == 0:
-        warnings.warn(
-            f"y of shape {table.shape} is no column for {n_rows} rows; it is left out.",
-            UserWarning,
-            stacklevel=2,
+    if table.ndim not in (1, 2) or len(table) != n_rows:
+        raise ValueError(
+            f"y must have one row for each of the {n_rows} rows of X, got shape "
+            f"{table.shape}."
         )
-        return None
+    frame = pd.DataFrame(table)
     columns = {
         f"y{i}": _read_target_column(frame.iloc[:, i]) for i in range(frame.shape[1])
     }

@@ -211,7 +211,7 @@ class _Fit:
         entry["validation_score"] = np.nan
         if epoch % self.every == 0 or epoch == plan.max_epochs or out_of_time:
             entry["validation_score"] = self._validate(share)
-        entry["learning_rate"] = rate
+        entry["learning_rate"] = float(rate)
         entry["seconds"] = time.monotonic() - started
         if not len(self.held_out):
             entry["note"] = "no rows held out: too few for validation"

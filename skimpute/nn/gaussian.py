@@ -33,7 +33,7 @@ class GaussianBackbone(nn.Module):
         self.register_buffer("mean", torch.zeros(n_slots))
         self.register_buffer("covariance", torch.eye(n_slots))
 
-    def fit(self, slots, known, max_iter=30, tol=1e-3):
+    def fit(self, slots, known, max_iter=20, tol=5e-3):
         """Fit by expectation maximisation.
 
         Parameters
@@ -42,9 +42,9 @@ class GaussianBackbone(nn.Module):
             Encoded rows, zero where not known.
         known : Tensor of shape (n_rows, n_slots), bool
             Slots of observed cells.
-        max_iter : int, default=30
+        max_iter : int, default=20
             Passes over the rows.
-        tol : float, default=1e-3
+        tol : float, default=5e-3
             Stop when no entry of the covariance moves by more.
         """
         slots, weights = slots.double(), known.double()
@@ -69,12 +69,13 @@ class GaussianBackbone(nn.Module):
         second = slots.new_zeros(n_slots, n_slots)
         for start in range(0, n_rows, step):
             part, seen = slots[start : start + step], known[start : start + step]
-            gain = _gain(covariance, seen.to(covariance))
             off = (part - mean) * seen
-            expected = (gain @ off.unsqueeze(-1)).squeeze(-1)
+            whitened, off = _whiten(covariance, off, seen.to(covariance))
+            expected = (whitened * off).sum(1)
             expected = torch.where(seen, part - mean, expected)
             total += expected.sum(0)
-            hidden = len(seen) * covariance - gain.sum(0) @ covariance
+            whitened = whitened.flatten(0, 1)
+            hidden = len(seen) * covariance - whitened.T @ whitened
             second += expected.T @ expected + 0.5 * (hidden + hidden.T)
         shift = total / n_rows
         covariance = second / n_rows - torch.outer(shift, shift)
@@ -97,22 +98,38 @@ class GaussianBackbone(nn.Module):
             Of known slots: their value, and the root of the ridge.
         """
         seen = known.to(slots.dtype)
-        gain = _gain(self.covariance, seen)
         off = (slots - self.mean) * seen
-        mean = self.mean + (gain @ off.unsqueeze(-1)).squeeze(-1)
-        explained = (gain * (self.covariance * seen.unsqueeze(1))).sum(-1)
+        whitened, off = _whiten(self.covariance, off, seen)
+        mean = self.mean + (whitened * off).sum(1)
+        explained = whitened.square().sum(1)
         variance = (self.covariance.diagonal() - explained).clamp(min=self.ridge)
         std = torch.where(known, math.sqrt(self.ridge), variance.sqrt())
         return torch.where(known, slots, mean), std
 
 
-def _gain(covariance, seen):
-    """Regression of all slots on the known ones, (n_rows, n_slots, n_slots).
+def _whiten(covariance, off, seen):
+    """Covariances with the known slots, and what is known, both whitened.
 
-    With A = diag(o) S diag(o) + diag(1 - o), one batched Cholesky factorisation serves
-    any mix of patterns: S diag(o) A^-1 diag(o).
+    With A = diag(o) S diag(o) + diag(1 - o) = L L', one batched Cholesky factorisation
+    serves any mix of patterns. Returned are M = L^-1 diag(o) S and w = L^-1 off: the
+    conditional mean is M' w, the explained covariance M' M.
+
+    Parameters
+    ----------
+    covariance : Tensor of shape (n_slots, n_slots)
+        S.
+    off : Tensor of shape (n_rows, n_slots)
+        Known slots less their mean, zero elsewhere.
+    seen : Tensor of shape (n_rows, n_slots)
+        o: 1 where known, else 0.
+
+    Returns
+    -------
+    whitened : Tensor of shape (n_rows, n_slots, n_slots)
+    off : Tensor of shape (n_rows, n_slots, 1)
     """
     both = seen.unsqueeze(2) * seen.unsqueeze(1)
     factor = torch.linalg.cholesky(covariance * both + torch.diag_embed(1 - seen))
-    known_part = covariance * seen.unsqueeze(2)  # (row, known, slot)
-    return torch.cholesky_solve(known_part, factor).transpose(1, 2) * seen.unsqueeze(1)
+    right = torch.cat([covariance * seen.unsqueeze(2), off.unsqueeze(2)], 2)
+    solved = torch.linalg.solve_triangular(factor, right, upper=False)
+    return solved[..., :-1], solved[..., -1:]

@@ -84,28 +84,24 @@ class TableLayout(nn.Module):
         )
         return slots * known[..., self.column]
 
-    def raw_outputs(self, middle, spread, min_sigma, min_probability=0.01):
-        """Outputs that stand for given means and spreads of the slots.
+    def raw_means(self, middle, min_probability=0.01):
+        """Outputs whose locations and logits stand for given means of the slots.
 
         Parameters
         ----------
-        middle, spread : Tensor of shape (..., n_slots)
-            Mean and standard deviation of numbers; of the slots of a category, its
-            probability, and nothing that is used.
-        min_sigma : float
-            The floor of the head.
+        middle : Tensor of shape (..., n_slots)
+            Means of numbers, probabilities of categories.
         min_probability : float, default=0.01
             Floor of a probability, whose logarithm is the logit.
 
         Returns
         -------
         raw : Tensor of shape (..., d_out)
+            Zero where a scale is made from it.
         """
-        numbers = ~self.slot_is_category
-        scale = (spread[..., numbers] - min_sigma).clamp(min=1e-3)
+        numbers = middle[..., ~self.slot_is_category]
         logits = middle[..., self.slot_is_category].clamp(min=min_probability).log()
-        inverse_softplus = scale + torch.log(-torch.expm1(-scale))
-        return torch.cat([middle[..., numbers], inverse_softplus, logits], -1)
+        return torch.cat([numbers, torch.zeros_like(numbers), logits], -1)
 
     def columns_of(self, real, categorical):
         """Put results of numbers (..., n_real) and categories in column order."""

@@ -77,12 +77,6 @@ class Decoder(nn.Module):
         self.from_input = StackedLinear(n_members, d_in, d_out, fan_in=fan_in)
         self.slope = slope
 
-    def start_at_zero(self):
-        """Let the first outputs be zero: what is added to them is the start."""
-        for layer in (self.last, self.from_input):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
-
     def recall(self, inputs, memories):
         """Terms of the memories, last memory first, then that of the inputs."""
         terms = [
@@ -126,7 +120,9 @@ class VAEAC(nn.Module):
         Prior regulariser (eq. 8).
     backbone : bool
         Whether the conditional mean and spread of a multivariate normal are inputs of
-        the prior network and the starting point of the outputs (not in the paper).
+        the prior network, and its mean the starting point of the outputs (not in the
+        paper). Scales do not start at its spread: cells explained one by one leave
+        nothing for z to explain jointly, and z is then never used.
     n_members : int
         Networks trained side by side; draw i belongs to member i mod n_members.
     n_importance : int
@@ -174,8 +170,9 @@ class VAEAC(nn.Module):
         self.decoder = Decoder(
             n_members, latent_dim, d_prior, width, depth, self.layout.d_out
         )
-        if backbone:
-            self.decoder.start_at_zero()
+        if backbone:  # its means already say what the inputs would
+            for parameter in self.decoder.from_input.parameters():
+                nn.init.zeros_(parameter)
         self.terms = {}
 
     def prepare(self, values, observed):
@@ -216,7 +213,7 @@ class VAEAC(nn.Module):
             shown = batch.context[:, self.layout.column]
             middle, spread = self.backbone(slots, shown)
             inputs += [middle, spread]
-            start = self.layout.raw_outputs(middle, spread, self.min_sigma)
+            start = self.layout.raw_means(middle)
         inputs = self._all_members(torch.cat(inputs, -1))
         outputs, memories = self.prior(inputs)
         mean, std = self._latent(outputs)
