@@ -51,12 +51,16 @@ class VAEACImputer(NeuralImputer):
         "gsnn" is ``alpha=0``; "nn" also has no latent noise, hence no variety.
     sigma_mu, sigma_sigma : float, default=1e4, 1e-4
         Weak hyperprior of the prior network's outputs (eq. 8).
+    kl_warmup : float, default=0.5
+        Share of training over which the Kullback-Leibler term gains its full weight; 0
+        is the paper's. Without it the code is often left unused, and the cells of a
+        draw do not fit together.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal fitted to the table by EM:
         its conditional mean and spread are inputs, its mean the starting point of the
-        outputs. Not in the paper. "auto" has it for tables with a number and at most 100
-        inputs (a number is one, a categorical column one per category), since its cost
-        grows with their cube.
+        outputs. Not in the paper. "auto" has it for tables with a number and at most
+        100 inputs (a number is one, a categorical column one per category), since its
+        cost grows with their cube.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
@@ -86,8 +90,8 @@ class VAEACImputer(NeuralImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the predictive distribution of a number.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 100 for up to 4,000 rows, and beyond falls with the
-        root of their number.
+        Passes over the rows; None is 100 for up to 4,000 rows, and beyond falls with
+        the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.
     batch_size : int, default=128
@@ -173,6 +177,7 @@ class VAEACImputer(NeuralImputer):
         variant="vaeac",
         sigma_mu=1e4,
         sigma_sigma=1e-4,
+        kl_warmup=0.5,
         backbone="auto",
         training_mask="auto",
         use_target=True,
@@ -209,6 +214,7 @@ class VAEACImputer(NeuralImputer):
         self.variant = variant
         self.sigma_mu = sigma_mu
         self.sigma_sigma = sigma_sigma
+        self.kl_warmup = kl_warmup
         self.backbone = backbone
         self.training_mask = training_mask
         self.use_target = use_target
@@ -247,6 +253,7 @@ class VAEACImputer(NeuralImputer):
         "variant": [StrOptions({"vaeac", "gsnn", "nn"})],
         "sigma_mu": [Interval(Real, 0, None, closed="neither")],
         "sigma_sigma": [Interval(Real, 0, None, closed="left")],
+        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
         "backbone": [StrOptions({"auto", "gaussian"}), None],
         "n_validation_importance": [Interval(Integral, 1, None, closed="left")],
         "n_models": [Interval(Integral, 1, None, closed="left")],
@@ -264,6 +271,7 @@ class VAEACImputer(NeuralImputer):
             sample_latent=self.variant != "nn",
             sigma_mu=self.sigma_mu,
             sigma_sigma=self.sigma_sigma,
+            kl_warmup=self.kl_warmup,
             backbone=self._wants_backbone(n_categories),
             n_members=self.n_models,
             n_importance=self.n_validation_importance,

@@ -118,6 +118,8 @@ class VAEAC(nn.Module):
         False is the NN variant (D.2): z is the prior's mean.
     sigma_mu, sigma_sigma : float
         Prior regulariser (eq. 8).
+    kl_warmup : float
+        Share of training over which the KL term gains its full weight; 0 as the paper.
     backbone : bool
         Whether the conditional mean and spread of a multivariate normal are inputs of
         the prior network, and its mean the starting point of the outputs (not in the
@@ -144,6 +146,7 @@ class VAEAC(nn.Module):
         sample_latent=True,
         sigma_mu=1e4,
         sigma_sigma=1e-4,
+        kl_warmup=0.0,
         backbone=False,
         n_members=1,
         n_importance=25,
@@ -155,6 +158,7 @@ class VAEAC(nn.Module):
         self.alpha, self.sample_latent = alpha, sample_latent
         self.sigma_mu, self.sigma_sigma = sigma_mu, sigma_sigma
         self.n_importance = n_importance
+        self.kl_warmup, self.kl_weight = kl_warmup, 1.0
         n_slots, n_columns = self.layout.n_slots, self.layout.n_columns
         d_prior, d_proposal = n_slots + n_columns, n_slots + 2 * n_columns
         self.backbone: GaussianBackbone | None = None
@@ -186,7 +190,8 @@ class VAEAC(nn.Module):
         return list(self.parameters())
 
     def progress(self, share):
-        """Told the share of training done; nothing is scheduled here."""
+        """Raise the weight of the KL term as training goes on."""
+        self.kl_weight = min(1.0, share / self.kl_warmup) if self.kl_warmup else 1.0
 
     def selectable(self, share):
         """Say whether an epoch may be kept as the best: any may."""
@@ -267,7 +272,8 @@ class VAEAC(nn.Module):
             mean, std = self.propose(batch)
             reconstruction = self._reconstruction(batch, state, mean + std * noise)
             kl = gaussian_kl(mean, std, state.mean, state.std)
-            objective = self.alpha * (reconstruction - kl + regulariser)
+            bound = reconstruction - self.kl_weight * kl + regulariser
+            objective = self.alpha * bound
             self._report(reconstruction=reconstruction, kl=kl)
         if self.alpha < 1 or self.proposal is None:
             z = state.mean

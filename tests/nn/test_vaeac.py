@@ -410,3 +410,20 @@ def test_row_without_any_cell_is_predicted_the_same_whatever_was_there():
     np.testing.assert_allclose(
         rows.loc[:, 0].detach(), rows.loc[:, 1].detach(), rtol=1e-6
     )
+
+
+def test_the_kl_term_gains_its_weight_over_the_warm_up():
+    batch = make_batch(MIXED)
+    module = make_vaeac(MIXED, kl_warmup=0.5)
+
+    def loss(share):
+        module.progress(share)
+        return module.loss(batch, torch.Generator().manual_seed(0))
+
+    none, half, full = loss(0.0), loss(0.25), loss(0.5)
+    torch.testing.assert_close(half - none, full - half)
+    assert (full - none > 0).all()
+    torch.testing.assert_close(loss(0.9), full)
+    torch.testing.assert_close(
+        make_vaeac(MIXED).loss(batch, torch.Generator().manual_seed(0)), full
+    )
