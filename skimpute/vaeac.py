@@ -58,9 +58,9 @@ class VAEACImputer(NeuralImputer):
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal fitted to the table by EM:
         its conditional mean and spread are inputs, its mean the starting point of the
-        outputs. Not in the paper. "auto" has it for tables with a number and at most
-        100 inputs (a number is one, a categorical column one per category), since its
-        cost grows with their cube.
+        outputs. Not in the paper. "auto" has it for tables of at most 100 inputs (a
+        number is one, a categorical column one per category), since its cost grows with
+        their cube.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
@@ -278,8 +278,7 @@ class VAEACImputer(NeuralImputer):
         )
 
     def _wants_backbone(self, n_categories):
-        n_slots = np.maximum(n_categories, 1).sum()
-        narrow = n_slots <= _WIDEST_BACKBONE and (n_categories == 0).any()
+        narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
         return self.backbone == "gaussian" or (self.backbone == "auto" and narrow)
 
     def log_prob(self, X, scored=None, n_importance=100, estimator="is"):
