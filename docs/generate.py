@@ -138,16 +138,51 @@ def topic_section(path):
     parts += [
         *circumstances(cells),
         "",
-        "Mean ± standard deviation (number of runs).",
-        "",
     ]
+    if "method" in cells[0]:
+        parts += ["Mean ± standard deviation (number of runs).", ""]
     picture = path.with_suffix(".png")
     if picture.is_file():
         inside = picture.relative_to(RESULTS.parents[2]).as_posix()
         parts += [f".. image:: /../{inside}", f"   :alt: {title}", ""]
-    for measure in dict.fromkeys(name for cell in cells for name in measures(cell)):
-        parts += [measure_table(measure, cells), ""]
+    if "method" in cells[0]:
+        for measure in dict.fromkeys(name for cell in cells for name in measures(cell)):
+            parts += [measure_table(measure, cells), ""]
+    else:
+        parts += records(cells)
     return "\n".join(parts)
+
+
+def records(cells):
+    """Records without methods: one table if all have the same keys, else one each."""
+    kept = [
+        {name: v for name, v in cell.items() if name not in CIRCUMSTANCES}
+        for cell in cells
+    ]
+    if len({tuple(cell) for cell in kept}) == 1:
+        rows = [list(kept[0]), *([plain(v) for v in cell.values()] for cell in kept)]
+        return [rows_table("", rows), ""]
+    tables = []
+    for cell in kept:
+        (_, title), *rest = cell.items()
+        rows = [
+            [
+                name.replace("_", " "),
+                number(v) if isinstance(v, int | float) else plain(v),
+            ]
+            for name, v in rest
+        ]
+        tables += [rows_table(title, [["what", "measured"], *rows]), ""]
+    return tables
+
+
+def rows_table(title, rows):
+    """A list table, its first row the header."""
+    lines = [f".. list-table:: {title}".rstrip(), "   :header-rows: 1", ""]
+    for row in rows:
+        marks = ["   * -", *["     -"] * (len(row) - 1)]
+        lines += [f"{m} {text}".rstrip() for m, text in zip(marks, row, strict=True)]
+    return "\n".join(lines)
 
 
 def script_docstring(path):
@@ -196,11 +231,7 @@ def measure_table(measure, cells):
     for table in dict.fromkeys(table for table, _ in numbers):
         row = [summary(numbers[table, method]) for method in methods]
         rows.append([table + sizes[table], *row])
-    lines = [f".. list-table:: {measure}", "   :header-rows: 1", ""]
-    for row in rows:
-        marks = ["   * -", *["     -"] * (len(row) - 1)]
-        lines += [f"{m} {text}".rstrip() for m, text in zip(marks, row, strict=True)]
-    return "\n".join(lines)
+    return rows_table(measure, rows)
 
 
 def size(cell):

@@ -140,7 +140,7 @@ class MICEImputer(_ChainedImputer):
         Number of rounds while fitting.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of those columns, where all are strings.
 
     See Also
@@ -345,7 +345,7 @@ class MissForestImputer(_ChainedImputer):
         Number of rounds while fitting, the rejected last one included.
     n_features_in_ : int
         Number of columns seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of those columns, where all are strings.
 
     See Also

@@ -68,7 +68,7 @@ males = [draw["sex"].iloc[0] == "male" for draw in draws]
 # deviation and quantiles of the numbers, and probabilities of the categories.
 
 cells = imputer.predict_distribution(bird)
-place = list(penguins.columns).index("bill_length_mm")
+low, high = (cells.quantiles[q]["bill_length_mm"].item() for q in (0.05, 0.95))
 cells.probabilities["sex"]
 
 # %%
@@ -85,9 +85,7 @@ ax.hist(
     label="all birds",
 )
 ax.hist(bills, bins=20, density=True, color="#d55e00", alpha=0.7, label="this bird")
-ax.axvspan(
-    *cells.quantiles[[0, -1], 0, place], color="#d55e00", alpha=0.12, label="5 to 95 %"
-)
+ax.axvspan(low, high, color="#d55e00", alpha=0.12, label="5 to 95 %")
 ax.axvline(measured["bill_length_mm"].item(), color="black", ls="--", label="measured")
 ax.set(xlabel="bill length (mm)", yticks=[])
 _ = ax.legend(frameon=False)

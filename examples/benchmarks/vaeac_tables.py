@@ -5,6 +5,10 @@ rows alike; the target is one more column, always hidden in test rows; ten imput
 are averaged. Scored are the hidden cells of the other columns of the test rows, all
 methods on the same cells. CRPS, energy score and coverage come from 100 draws.
 
+``paper`` is the paper's own configuration, ``default`` what ships. ``paper_in_sample``
+explains where ``paper`` misses the printed numbers: the paper's released code has no
+split, it trains on the corrupted table and scores the imputations of that same table.
+
 One JSON line is written per finished cell (table, seed, method); started again, the
 script goes on from there::
 
@@ -105,7 +109,7 @@ def build(method, table, categorical, seed):
         return MissForestImputer(
             **shared, n_estimators=20 if table == "digits" else 100
         )
-    if method == "paper":
+    if method in ("paper", "paper_in_sample"):
         epochs = PAPER_EPOCHS.get(table, PAPER_EPOCHS_OTHERWISE)
         return VAEACImputer(**shared, **PAPER, max_epochs=epochs, device="cpu")
     if method == "default":
@@ -115,17 +119,17 @@ def build(method, table, categorical, seed):
     )
 
 
-def protocol(data, table, seed):
+def protocol(data, table, seed, in_sample=False):
     """Hide half of everything; training rows, test rows, truth, scored cells."""
     values, categorical = load_table(data, table)
     rng = np.random.default_rng([seed, 2019])
     order = rng.permutation(len(values))
     n_train = round(0.75 * len(values))
-    train, test = order[:n_train], order[n_train:]
+    train, test = (order, order) if in_sample else (order[:n_train], order[n_train:])
     hidden = rng.random(values.shape) < 0.5
     X_train = np.where(hidden, np.nan, values)[train]
     truth, hidden = values[test], hidden[test]
-    hidden[:, -1] = True  # the target
+    hidden[:, -1] |= not in_sample  # the target
     scored = hidden & ~np.isnan(truth)
     scored[:, -1] = False
     return values, categorical, X_train, np.where(hidden, np.nan, truth), truth, scored
@@ -160,7 +164,9 @@ def run_cell(data, table, seed, method, path):
     import torch
 
     torch.set_num_threads(1)
-    values, categorical, X_train, X_test, truth, scored = protocol(data, table, seed)
+    values, categorical, X_train, X_test, truth, scored = protocol(
+        data, table, seed, in_sample=method == "paper_in_sample"
+    )
     imputer = build(method, table, categorical, seed)
     start, wall = time.process_time(), time.perf_counter()
     imputer.fit(X_train)
@@ -187,7 +193,8 @@ def run_cell(data, table, seed, method, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     methods = ["mean", "mice", "missforest", "default", "paper"]
-    parser.add_argument("--methods", nargs="+", default=methods, choices=methods)
+    choices = [*methods, "paper_in_sample"]
+    parser.add_argument("--methods", nargs="+", default=methods, choices=choices)
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add_common_arguments(parser, RESULTS)
