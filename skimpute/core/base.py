@@ -1,5 +1,7 @@
 """What every imputer shares: validate, code, fit, predict in chunks, decode."""
 
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -115,17 +117,19 @@ class BaseImputer(TransformerMixin, BaseEstimator):
             predictive distribution, or with the most probable category.
         """
         X = self._validate_rows(X)
-        # Coded at once: a message names the row of the table, and comes once.
-        values, missing = self._encoder.code(X)
-        pieces = []
-        for rows in _chunks(len(X), X.shape[1]):
-            part = X.iloc[rows] if is_frame(X) else X[rows]
-            filled, gaps = values[rows], missing[rows]
-            if gaps.any():
-                filled = self._complete(filled, gaps)
-            decoded = self._encoder.decode(part, gaps, filled)
-            pieces.append(self._with_indicator(decoded, gaps))
-        return _join(pieces)
+        told = set()
+        pieces = (
+            self._transform_rows(X.iloc[rows] if is_frame(X) else X[rows], rows, told)
+            for rows in _chunks(len(X), X.shape[1])
+        )
+        return _join(pieces, len(X))
+
+    def _transform_rows(self, part, rows, told):
+        """Complete a chunk; messages name rows of the whole table, and come once."""
+        values, missing = self._encoder.code(part, first_row=rows.start, told=told)
+        filled = self._complete(values, missing) if missing.any() else values
+        decoded = self._encoder.decode(part, missing, filled)
+        return self._with_indicator(decoded, missing)
 
     def _complete(self, values, missing):
         """Coded rows with their gaps filled; rows without gaps stay out of it."""
@@ -299,7 +303,16 @@ def _chunks(n_rows, width):
     return [slice(start, start + step) for start in range(0, n_rows, step)]
 
 
-def _join(pieces):
-    if len(pieces) == 1:
-        return pieces[0]
-    return pd.concat(pieces) if is_frame(pieces[0]) else np.concatenate(pieces)
+def _join(pieces, n_rows):
+    """Put chunks together, each let go of as soon as it is in its place."""
+    first = next(pieces)
+    if len(first) == n_rows:
+        return first
+    if is_frame(first):
+        return pd.concat([first, *pieces])
+    joined = np.empty((n_rows, first.shape[1]), dtype=first.dtype)
+    start = 0
+    for piece in chain([first], pieces):
+        joined[start : start + len(piece)] = piece
+        start += len(piece)
+    return joined

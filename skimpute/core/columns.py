@@ -159,7 +159,15 @@ def _refuse_odd_objects(cells, missing_values):
             )
 
 
-def code_column(cells, column, missing_values):
+def raise_infinite(name, row, value):
+    """Refuse an infinite number."""
+    raise ValueError(
+        f"Input X contains infinity: column {name!r}, row {row} holds {value}. Replace "
+        "it by NaN to have it imputed, or by a finite number."
+    )
+
+
+def code_column(cells, column, missing_values, first_row=0):
     """Codes of one column.
 
     Parameters
@@ -170,6 +178,8 @@ def code_column(cells, column, missing_values):
         What ``fit`` knows about it.
     missing_values : scalar
         What stands for a gap besides NaN, None and pd.NA.
+    first_row : int, default=0
+        Number of the first cell's row in its table, for messages.
 
     Returns
     -------
@@ -194,11 +204,7 @@ def code_column(cells, column, missing_values):
     codes[~gaps] = _numbers_of(known, column)
     infinite = np.flatnonzero(np.isinf(codes))
     if len(infinite):
-        raise ValueError(
-            f"Input X contains infinity: column {column.name!r}, row {infinite[0]} "
-            f"holds {codes[infinite[0]]}. Replace it by NaN to have it imputed, or by "
-            "a finite number."
-        )
+        raise_infinite(column.name, first_row + infinite[0], codes[infinite[0]])
     return codes, gaps, []
 
 

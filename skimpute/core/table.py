@@ -18,6 +18,7 @@ from skimpute.core.columns import (
     cast_numbers,
     code_column,
     fill_column,
+    raise_infinite,
     read_kind,
 )
 
@@ -128,7 +129,7 @@ class TableEncoder:
         for place, column in enumerate(self.columns):
             if column.kind == CATEGORICAL:
                 column.add_categories(_cells(X, place), self.missing_values)
-        coded, _ = self._code(X, warn=False, categorical=False)
+        coded, _ = self._code(X, skip_categories=True)
         numeric[:, :] = coded
         self._moments.update(numeric)
         return self
@@ -166,13 +167,17 @@ class TableEncoder:
 
     # -- table -> codes -> standardised
 
-    def code(self, X):
-        """Code a table.
+    def code(self, X, *, first_row=0, told=None):
+        """Code a table, or a chunk of one.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_features)
             A table validated by ``validate_table``.
+        first_row : int, default=0
+            Number of the chunk's first row in its table, for messages.
+        told : set or None, default=None
+            Columns whose unseen categories were warned of; added to.
 
         Returns
         -------
@@ -182,7 +187,8 @@ class TableEncoder:
         missing : ndarray of shape (n_samples, n_features), bool
             Cells to fill.
         """
-        values, missing = self._code(X, warn=True, categorical=True)
+        told = set() if told is None else told
+        values, missing = self._code(X, first_row=first_row, told=told)
         values[:, self.empty] = np.nan
         return values, missing
 
@@ -315,24 +321,25 @@ class TableEncoder:
             for place, name in enumerate(names)
         ]
 
-    def _code(self, X, *, warn, categorical):
-        """Codes and gaps; categorical columns are left NaN unless ``categorical``."""
+    def _code(self, X, *, skip_categories=False, first_row=0, told=None):
+        """Codes and gaps; categorical columns stay NaN if they are skipped."""
         if (
             not is_frame(X)
             and X.dtype.kind in "iuf"
             and not any(c.kind == CATEGORICAL for c in self.columns)
         ):
-            return self._code_numbers(X)
+            return self._code_numbers(X, first_row)
         values = np.full(X.shape, np.nan)
         missing = np.zeros(X.shape, dtype=bool)
         for place, column in enumerate(self.columns):
-            if column.kind == CATEGORICAL and not categorical:
+            if column.kind == CATEGORICAL and skip_categories:
                 continue
             codes, gaps, unseen = code_column(
-                _cells(X, place), column, self.missing_values
+                _cells(X, place), column, self.missing_values, first_row
             )
             values[:, place], missing[:, place] = codes, gaps
-            if warn and len(unseen) and column.seen:
+            if len(unseen) and column.seen and place not in told:
+                told.add(place)
                 shown = ", ".join(repr(v) for v in unseen[:3])
                 warnings.warn(
                     f"Column {column.name!r} holds categories not seen in fit: "
@@ -343,7 +350,7 @@ class TableEncoder:
                 )
         return values, missing
 
-    def _code_numbers(self, X):
+    def _code_numbers(self, X, first_row):
         values = X.astype(np.float64)
         missing = np.isnan(values)
         sentinel = self.missing_values
@@ -352,16 +359,9 @@ class TableEncoder:
             values[missing] = np.nan
         if np.isinf(values).any():
             row, place = np.argwhere(np.isinf(values))[0]
-            raise_infinite(self.columns[place].name, row, values[row, place])
+            name, value = self.columns[place].name, values[row, place]
+            raise_infinite(name, first_row + row, value)
         return values, missing
-
-
-def raise_infinite(name, row, value):
-    """Refuse an infinite number."""
-    raise ValueError(
-        f"Input X contains infinity: column {name!r}, row {row} holds {value}. Replace "
-        "it by NaN to have it imputed, or by a finite number."
-    )
 
 
 def _cells(X, place):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from skimpute.core.batch import Batch, TableSource
@@ -42,11 +43,13 @@ def test_generator_decides_the_masks():
     assert not torch.equal(one.context, source.batch(rows, chance(1)).context)
 
 
-def test_mask_sees_the_table_once():
+def test_mask_sees_the_table_and_the_callers_stays_as_it_is():
     values, _ = make_source()
     mask = Resample()
-    TableSource(values, mask)
-    assert mask.context(~torch.isnan(values), chance()).shape == values.shape
+    source = TableSource(values, mask)
+    assert source.batch(torch.arange(3), chance()).context.shape == (3, values.shape[1])
+    with pytest.raises(ValueError, match="seen no table"):
+        mask.context(~torch.isnan(values), chance())
 
 
 def test_parts_of_a_batch():
