@@ -1,12 +1,15 @@
 """Sphinx configuration. Build with `make docs`."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
 from sphinx.ext.autosummary import Autosummary
 
-import skimpute
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks
+
+import skimpute  # noqa: E402
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))

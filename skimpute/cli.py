@@ -39,6 +39,8 @@ def main(argv=None):
     code : int
         0 done, 2 bad input, 130 interrupted.
     """
+    if "torch" not in sys.modules:  # networks this small are quickest with one thread
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         args = _parser().parse_args(argv)
         with warnings.catch_warnings():
