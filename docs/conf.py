@@ -9,7 +9,7 @@ from sphinx.ext.autosummary import Autosummary
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks
 
-import skimpute  # noqa: E402
+import skimpute
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))

@@ -51,16 +51,18 @@ class VAEACImputer(NeuralImputer):
         "gsnn" is ``alpha=0``; "nn" also has no latent noise, hence no variety.
     sigma_mu, sigma_sigma : float, default=1e4, 1e-4
         Weak hyperprior of the prior network's outputs (eq. 8).
-    kl_warmup : float, default=0.5
+    kl_warmup : float or "auto", default="auto"
         Share of training over which the Kullback-Leibler term gains its full weight; 0
-        is the paper's. Without it the code is often left unused, and the cells of a
-        draw do not fit together.
+        is the paper's. "auto" is 0 with the backbone, 0.5 without: networks that start
+        from nothing often leave the code unused, and then the cells of a draw do not
+        fit together.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal fitted to the table by EM:
-        its conditional mean and spread are inputs, its mean the starting point of the
-        outputs. Not in the paper. "auto" has it for tables of at most 100 inputs (a
-        number is one, a categorical column one per category), since its cost grows with
-        their cube.
+        its conditional mean and spread are inputs, and the outputs of all three
+        networks are added to its exact answers, with a code that already carries the
+        dependence between hidden cells. Not in the paper. "auto" has it for tables of
+        at most 100 inputs (a number is one, a categorical column one per category),
+        since its cost grows with their cube.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
@@ -90,13 +92,13 @@ class VAEACImputer(NeuralImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the predictive distribution of a number.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 100 for up to 4,000 rows, and beyond falls with
+        Passes over the rows; None is 150 for up to 4,000 rows, and beyond falls with
         the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.
     batch_size : int, default=128
         Rows per step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=2e-3
         Of the Adam optimiser.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Whether the rate falls to zero over ``max_epochs``.
@@ -177,7 +179,7 @@ class VAEACImputer(NeuralImputer):
         variant="vaeac",
         sigma_mu=1e4,
         sigma_sigma=1e-4,
-        kl_warmup=0.5,
+        kl_warmup="auto",
         backbone="auto",
         training_mask="auto",
         use_target=True,
@@ -194,7 +196,7 @@ class VAEACImputer(NeuralImputer):
         max_epochs=None,
         max_seconds=None,
         batch_size=128,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         learning_rate_schedule="cosine",
         weight_decay=0.01,
         validation_fraction=0.15,
@@ -253,13 +255,18 @@ class VAEACImputer(NeuralImputer):
         "variant": [StrOptions({"vaeac", "gsnn", "nn"})],
         "sigma_mu": [Interval(Real, 0, None, closed="neither")],
         "sigma_sigma": [Interval(Real, 0, None, closed="left")],
-        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
+        "kl_warmup": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "backbone": [StrOptions({"auto", "gaussian"}), None],
         "n_validation_importance": [Interval(Integral, 1, None, closed="left")],
         "n_models": [Interval(Integral, 1, None, closed="left")],
     }
 
     def _build_module(self, n_categories):
+        narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
+        backbone = self.backbone == "gaussian" or (self.backbone == "auto" and narrow)
+        kl_warmup = self.kl_warmup
+        if kl_warmup == "auto":  # with the backbone the code is in use from the start
+            kl_warmup = 0.0 if backbone else 0.5
         return VAEAC(
             n_categories,
             self.latent_dim,
@@ -271,15 +278,11 @@ class VAEACImputer(NeuralImputer):
             sample_latent=self.variant != "nn",
             sigma_mu=self.sigma_mu,
             sigma_sigma=self.sigma_sigma,
-            kl_warmup=self.kl_warmup,
-            backbone=self._wants_backbone(n_categories),
+            kl_warmup=kl_warmup,
+            backbone=backbone,
             n_members=self.n_models,
             n_importance=self.n_validation_importance,
         )
-
-    def _wants_backbone(self, n_categories):
-        narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
-        return self.backbone == "gaussian" or (self.backbone == "auto" and narrow)
 
     def log_prob(self, X, scored=None, n_importance=100, estimator="is"):
         """Log density of cells given the others, gaps integrated out.

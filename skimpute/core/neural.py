@@ -20,7 +20,7 @@ from skimpute.masks import MaskGenerator, training_mask
 # products round differently for other shapes, and a row must not see its neighbours.
 BLOCK_ROWS = 64
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
-_EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 100, 4000, 5  # of max_epochs=None
+_EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 150, 4000, 5  # of max_epochs=None
 
 
 class NeuralImputer(BaseImputer):

@@ -13,6 +13,11 @@ def at_least_float32(outputs):
     return outputs if outputs.dtype.itemsize >= 4 else outputs.float()
 
 
+def inverse_softplus(y):
+    """The x with softplus(x) = y, for y > 0."""
+    return y + torch.log(-torch.expm1(-y))
+
+
 class TableLayout(nn.Module):
     """Where each column of a coded row lies in network inputs and outputs.
 
@@ -84,24 +89,29 @@ class TableLayout(nn.Module):
         )
         return slots * known[..., self.column]
 
-    def raw_means(self, middle, min_probability=0.01):
-        """Outputs whose locations and logits stand for given means of the slots.
+    def raw_outputs(self, middle, spread, min_sigma, min_probability=0.01):
+        """Outputs that stand for given means and spreads of the slots.
 
         Parameters
         ----------
         middle : Tensor of shape (..., n_slots)
             Means of numbers, probabilities of categories.
+        spread : Tensor of shape broadcastable to (..., n_slots)
+            Standard deviations of numbers; those of categories are not used.
+        min_sigma : float
+            Floor of the head's scale.
         min_probability : float, default=0.01
             Floor of a probability, whose logarithm is the logit.
 
         Returns
         -------
         raw : Tensor of shape (..., d_out)
-            Zero where a scale is made from it.
         """
-        numbers = middle[..., ~self.slot_is_category]
+        numbers = ~self.slot_is_category
+        above = (spread[..., numbers] - min_sigma).clamp(min=1e-3)
+        scales = inverse_softplus(above).expand(*middle.shape[:-1], -1)
         logits = middle[..., self.slot_is_category].clamp(min=min_probability).log()
-        return torch.cat([numbers, torch.zeros_like(numbers), logits], -1)
+        return torch.cat([middle[..., numbers], scales, logits], -1)
 
     def columns_of(self, real, categorical):
         """Put results of numbers (..., n_real) and categories in column order."""

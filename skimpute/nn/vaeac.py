@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from torch.nn.functional import leaky_relu, softplus
 
-from skimpute.nn.gaussian import GaussianBackbone
+from skimpute.nn.gaussian import Conditional, GaussianBackbone
 from skimpute.nn.heads import (
     LOG_SQRT_2PI,
     RowDistribution,
     TableLayout,
     at_least_float32,
+    inverse_softplus,
 )
 from skimpute.nn.mlp import ResidualMLP, StackedLinear
 
@@ -35,11 +36,14 @@ class State:
         Of the prior p(z | context).
     recalled : list of Tensor of shape (n_members, n_rows, width)
         What the decoder's layers add up from the prior network's memories.
+    start : Conditional or None
+        The backbone's answer, which the networks' outputs are added to.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
     recalled: list
+    start: Conditional | None = None
 
 
 def gaussian_kl(mean_q, std_q, mean_p, std_p):
@@ -121,10 +125,10 @@ class VAEAC(nn.Module):
     kl_warmup : float
         Share of training over which the KL term gains its full weight; 0 as the paper.
     backbone : bool
-        Whether the conditional mean and spread of a multivariate normal are inputs of
-        the prior network, and its mean the starting point of the outputs (not in the
-        paper). Scales do not start at its spread: cells explained one by one leave
-        nothing for z to explain jointly, and z is then never used.
+        Whether the networks start from a multivariate normal (not in the paper): its
+        conditional mean and spread are inputs of the prior network, and what the prior,
+        the proposal and the decoder put out is added to the exact answers of that
+        model, with a z that already carries the dependence between hidden cells.
     n_members : int
         Networks trained side by side; draw i belongs to member i mod n_members.
     n_importance : int
@@ -163,7 +167,7 @@ class VAEAC(nn.Module):
         d_prior, d_proposal = n_slots + n_columns, n_slots + 2 * n_columns
         self.backbone: GaussianBackbone | None = None
         if backbone:
-            self.backbone = GaussianBackbone(n_slots)
+            self.backbone = GaussianBackbone(n_slots, latent_dim)
             d_prior += 2 * n_slots
         self.prior = ResidualMLP(n_members, d_prior, width, depth, 2 * latent_dim)
         self.proposal: ResidualMLP | None = None
@@ -174,10 +178,18 @@ class VAEAC(nn.Module):
         self.decoder = Decoder(
             n_members, latent_dim, d_prior, width, depth, self.layout.d_out
         )
-        if backbone:  # its means already say what the inputs would
-            for parameter in self.decoder.from_input.parameters():
-                nn.init.zeros_(parameter)
+        if backbone:
+            self._start_at_zero()
         self.terms = {}
+
+    def _start_at_zero(self):
+        """Let all outputs begin at zero, and the prior at the standard normal."""
+        heads = [self.prior.last, self.decoder.last, self.decoder.from_input]
+        if self.proposal is not None:
+            heads.append(self.proposal.last)
+        for head in heads:
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
 
     def prepare(self, values, observed):
         """Fit what has a closed form to the rows, before training."""
@@ -199,8 +211,12 @@ class VAEAC(nn.Module):
 
     # -- networks
 
-    def _latent(self, outputs):
+    def _latent(self, outputs, start=None):
+        """Mean and std of z from a network's outputs, added to a mean and std."""
         mean, raw = at_least_float32(outputs).chunk(2, -1)
+        if start is not None:
+            mean = mean + start[0]
+            raw = raw + inverse_softplus((start[1] - MIN_LATENT_STD).clamp(min=1e-4))
         return mean, MIN_LATENT_STD + softplus(raw)
 
     def _all_members(self, inputs):
@@ -213,19 +229,17 @@ class VAEAC(nn.Module):
         """
         slots = self.layout.encode(batch.values, batch.context)
         inputs = [slots, (~batch.context).to(slots.dtype)]
-        start = 0.0
+        start = None
         if self.backbone is not None:
-            shown = batch.context[:, self.layout.column]
-            middle, spread = self.backbone(slots, shown)
-            inputs += [middle, spread]
-            start = self.layout.raw_means(middle)
+            start = self.backbone(slots, batch.context[:, self.layout.column])
+            inputs += [start.mean, start.spread]
         inputs = self._all_members(torch.cat(inputs, -1))
         outputs, memories = self.prior(inputs)
-        mean, std = self._latent(outputs)
-        *recalled, last = self.decoder.recall(inputs, memories)
-        return State(mean, std, [*recalled, last + start])
+        standard = None if start is None else (0.0, torch.ones_like(outputs[..., :1]))
+        mean, std = self._latent(outputs, standard)
+        return State(mean, std, self.decoder.recall(inputs, memories), start)
 
-    def propose(self, batch):
+    def propose(self, batch, start=None):
         """Proposal q(z | observed, context): mean and std, (member, row, d).
 
         The gaps of the data go to the proposal only: it must tell a missing value
@@ -235,12 +249,23 @@ class VAEAC(nn.Module):
         slots = self.layout.encode(batch.values, batch.observed)
         hidden = [(~batch.context).to(slots.dtype), (~batch.observed).to(slots.dtype)]
         outputs, _ = self.proposal(self._all_members(torch.cat([slots, *hidden], -1)))
-        return self._latent(outputs)
+        if start is not None:
+            start = start.posterior(slots, batch.target[:, self.layout.column])
+        return self._latent(outputs, start)
 
     def decode(self, state, z):
         """Distribution of rows given z of shape (member, draw, row, d)."""
-        return RowDistribution(
-            self.layout, self.decoder(z, state.recalled), self.sigma, self.min_sigma
+        raw = self._raw(state, z)
+        return RowDistribution(self.layout, raw, self.sigma, self.min_sigma)
+
+    def _raw(self, state, z):
+        raw = self.decoder(z, state.recalled)
+        if state.start is None:
+            return raw
+        start = state.start
+        effect = torch.einsum("mdrk,rsk->mdrs", z, start.loading)
+        return raw + self.layout.raw_outputs(
+            start.mean + effect, start.spread, self.min_sigma
         )
 
     # -- objective
@@ -269,7 +294,7 @@ class VAEAC(nn.Module):
         regulariser = self._regulariser(state)
         objective = torch.zeros_like(regulariser)
         if self.proposal is not None:
-            mean, std = self.propose(batch)
+            mean, std = self.propose(batch, state.start)
             reconstruction = self._reconstruction(batch, state, mean + std * noise)
             kl = gaussian_kl(mean, std, state.mean, state.std)
             bound = reconstruction - self.kl_weight * kl + regulariser
@@ -337,7 +362,7 @@ class VAEAC(nn.Module):
             z = self._prior_draws(state, noise)
             correction = 0.0
         else:
-            mean, std = (part.unsqueeze(1) for part in self.propose(batch))
+            mean, std = (part.unsqueeze(1) for part in self.propose(batch, state.start))
             z = mean + std * noise
             correction = gaussian_log_prob(z, *prior) - gaussian_log_prob(z, mean, std)
         cells = self.decode(state, z).log_prob(batch.values)
@@ -361,8 +386,7 @@ class VAEAC(nn.Module):
         rows : RowDistribution with batch shape (n_draws, n_rows, n_columns)
         """
         z = self._prior_draws(state, self._to_members(noise))
-        raw = self.decoder(z, state.recalled)
-        raw = raw.transpose(0, 1).flatten(0, 1)[: len(noise)]
+        raw = self._raw(state, z).transpose(0, 1).flatten(0, 1)[: len(noise)]
         return RowDistribution(self.layout, raw, self.sigma, self.min_sigma)
 
     def draws(self, state, noise, uniforms):

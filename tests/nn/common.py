@@ -28,7 +28,8 @@ def make_vaeac_with_backbone(n_categories, **options):
     """Network with a backbone, past its start: outputs are no longer zero."""
     module = make_vaeac(n_categories, backbone=True, **options)
     generator = torch.Generator().manual_seed(1)
-    for layer in (module.decoder.last, module.decoder.from_input):
+    heads = [module.decoder.last, module.decoder.from_input, module.prior.last]
+    for layer in [*heads, module.proposal.last]:
         for parameter in layer.parameters():
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)
     return module

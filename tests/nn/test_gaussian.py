@@ -17,13 +17,16 @@ def as_tensors(X):
 
 def test_conditionals_are_exact_for_any_pattern():
     truth = equicorrelated(4, 0.8, scale=[1.0, 0.5, 2.0, 1.0], mean=[0.3, 0.0, -1, 2])
-    backbone = GaussianBackbone(4, ridge=1e-8).double()
+    backbone = GaussianBackbone(4, 4, ridge=1e-8).double()
     backbone.mean.copy_(torch.tensor(truth.mean))
     backbone.covariance.copy_(torch.tensor(truth.covariance))
     X = truth.draw(40, seed=0)
     X[np.random.default_rng(0).random(X.shape) < 0.5] = np.nan
     X[0] = np.nan
-    mean, std = backbone(*as_tensors(X))
+    backbone.factorise()
+    given = backbone(*as_tensors(X))
+    mean = given.mean
+    std = (given.spread.square() + given.loading.square().sum(2)).sqrt()
     expected_mean, expected_std = truth.complete(X)
     np.testing.assert_allclose(mean, expected_mean, atol=1e-6)
     gaps = np.isnan(X)
@@ -35,7 +38,7 @@ def test_em_finds_mean_and_covariance_behind_gaps():
     X = truth.draw(4000, seed=1)
     # gaps that depend on an observed column (MAR): available cases would be biased
     X[(X[:, 0] > 0.5), 1] = np.nan
-    backbone = GaussianBackbone(4, ridge=1e-6).double().fit(*as_tensors(X), tol=1e-6)
+    backbone = GaussianBackbone(4, 2, ridge=1e-6).double().fit(*as_tensors(X), tol=1e-6)
     np.testing.assert_allclose(backbone.mean, truth.mean, atol=0.06)
     np.testing.assert_allclose(backbone.covariance, truth.covariance, atol=0.08)
     assert abs(np.nanmean(X[:, 1]) - 1.0) > 0.2
@@ -48,7 +51,7 @@ def test_em_raises_the_likelihood_until_it_stands_still():
     X = X[~np.isnan(X).all(axis=1)]
     scores = []
     for n_steps in (1, 3, 10):
-        one = GaussianBackbone(3, ridge=1e-6).double()
+        one = GaussianBackbone(3, 2, ridge=1e-6).double()
         one.fit(*as_tensors(X), max_iter=n_steps, tol=0.0)
         found = type(truth)(one.mean.numpy(), one.covariance.numpy())
         scores.append(found.log_prob(X).mean())
@@ -61,29 +64,81 @@ def test_constant_and_unseen_slots_do_no_harm(n_rows):
     slots[:, 1] = 0.0
     known = torch.ones_like(slots, dtype=torch.bool)
     known[:, 2] = False
-    backbone = GaussianBackbone(3).fit(slots, known)
-    for part in backbone(slots, known):
+    given = GaussianBackbone(3, 5).fit(slots, known)(slots, known)
+    for part in (given.mean, given.spread, given.loading):
         assert torch.isfinite(part).all()
+    assert (given.spread > 0).all()
 
 
-def test_the_networks_start_at_the_backbone():
+def fitted(seed=0):
+    """Backbone with exact parameters, and rows with gaps."""
+    truth = equicorrelated(4, 0.8, scale=[1.0, 0.5, 2.0, 1.0])
+    backbone = GaussianBackbone(4, 4, ridge=1e-6).double()
+    backbone.covariance.copy_(torch.tensor(truth.covariance))
+    backbone.factorise()
+    X = truth.draw(30, seed=seed)
+    X[np.random.default_rng(seed).random(X.shape) < 0.6] = np.nan
+    return truth, backbone, X
+
+
+def test_loadings_and_spread_make_up_the_conditional_covariance():
+    truth, backbone, X = fitted()
+    given = backbone(*as_tensors(X))
+    for row, loading, spread in zip(X, given.loading, given.spread, strict=True):
+        gap = np.isnan(row)
+        _, covariance = truth.conditional(row)
+        found = loading @ loading.T + torch.diag(spread.square())
+        np.testing.assert_allclose(found[gap][:, gap], covariance, atol=1e-4)
+        assert (loading[~gap] == 0).all()
+
+
+def test_posterior_of_z_is_that_of_a_linear_model():
+    truth, backbone, X = fitted()
+    given = backbone(*as_tensors(X))
+    full = torch.tensor(truth.draw(30, seed=5))
+    target = torch.tensor(np.isnan(X))
+    given.spread = torch.full_like(given.spread, 0.3)
+    mean, std = given.posterior(full, target)
+    for row in range(30):
+        seen = target[row]
+        loading = given.loading[row][seen]
+        precision = torch.eye(4).double() + loading.T @ loading / 0.3**2
+        pull = loading.T @ (full[row] - given.mean[row])[seen] / 0.3**2
+        torch.testing.assert_close(mean[row], torch.linalg.solve(precision, pull))
+        torch.testing.assert_close(std[row], precision.diagonal() ** -0.5)
+    untouched = ~target.any(1)
+    assert (mean[untouched] == 0).all() and (std[untouched] == 1).all()
+
+
+def test_the_networks_start_as_the_backbone():
+    batch = make_batch([0, 0, 0, 0], n_rows=200)
+    module = VAEAC([0, 0, 0, 0], 3, 16, 2, backbone=True).eval()
+    module.prepare(batch.values, batch.observed)
+    given = module.backbone(batch.values * batch.context, batch.context)
+    z = torch.randn(5, 200, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        state = module.encode(batch)
+        rows = module.predictive(state, z)
+    torch.testing.assert_close(state.mean, torch.zeros_like(state.mean))
+    torch.testing.assert_close(state.std, torch.ones_like(state.std))
+    effect = torch.einsum("drk,rsk->drs", z, given.loading)
+    torch.testing.assert_close(rows.loc, given.mean + effect)
+    torch.testing.assert_close(rows.scale[0], given.spread, atol=2e-3, rtol=1e-3)
+    mean, std = module.propose(batch, state.start)
+    expected = given.posterior(batch.values, batch.target)
+    torch.testing.assert_close(mean[0], expected[0])
+    torch.testing.assert_close(std[0], expected[1], atol=1e-4, rtol=1e-4)
+
+
+def test_labels_start_at_their_linear_probabilities():
     batch = make_batch(MIXED, n_rows=60)
     module = VAEAC(MIXED, 3, 16, 2, backbone=True).eval()
     module.prepare(batch.values, batch.observed)
     layout = module.layout
     slots = layout.encode(batch.values, batch.context)
-    mean, std = module.backbone(slots, batch.context[:, layout.column])
-    for parameter in module.decoder.last.parameters():
-        torch.nn.init.zeros_(parameter)
+    given = module.backbone(slots, batch.context[:, layout.column])
     with torch.no_grad():
-        rows = module.predictive(module.encode(batch), torch.randn(2, 60, 3))
-    numbers = ~layout.slot_is_category
-    torch.testing.assert_close(rows.loc[0], mean[:, numbers])
-    assert (std >= 0).all() and (rows.scale > 0.3).all()  # scales start wide
-    assert (
-        rows.probs.argmax(-1)[0, :, 0] == slots_of(mean, layout, 1).argmax(-1)
-    ).all()
-
-
-def slots_of(mean, layout, column):
-    return mean[:, layout.column == column].clamp(min=0.01)
+        rows = module.predictive(module.encode(batch), torch.zeros(1, 60, 3))
+    linear = given.mean[:, layout.column == 1].clamp(min=0.01)
+    expected = linear / linear.sum(1, keepdim=True)
+    torch.testing.assert_close(rows.probs[0, :, 0], expected, atol=1e-4, rtol=1e-3)
