@@ -111,7 +111,10 @@ def build(method, table, categorical, seed):
         )
     if method in ("paper", "paper_in_sample"):
         epochs = PAPER_EPOCHS.get(table, PAPER_EPOCHS_OTHERWISE)
-        return VAEACImputer(**shared, **PAPER, max_epochs=epochs, device="cpu")
+        options = PAPER | {"max_epochs": epochs, "device": "cpu"}
+        if method == "paper_in_sample":  # as that code's README has it
+            options["validation_fraction"] = 0.15
+        return VAEACImputer(**shared, **options)
     if method == "default":
         return VAEACImputer(**shared, device="cpu")
     raise ValueError(
