@@ -94,6 +94,6 @@ _ = ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 # Filling the holes from the other measurements wins back a good part of what the column
 # mean loses against the table without holes. The search only settles ``C``: 178 wines
 # have little to teach beyond the multivariate normal that the networks start from, and
-# the mean that ``transform`` fills in does not depend on the code there. The code is for
-# draws. One wine is worth half a percent, and the folds differ by more than that, so a
-# smaller gap between two lines means nothing.
+# the mean that ``transform`` fills in does not depend on the code there. The code is
+# for draws. One wine is worth half a percent, and the folds differ by more than that,
+# so a smaller gap between two lines means nothing.
