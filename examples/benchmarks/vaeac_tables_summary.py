@@ -5,7 +5,7 @@ categories (mushroom, phishing, zoo) have PFC as it is, as the paper prints it. 
 the standard error over seeds. ``reached`` says whether the paper's configuration is
 within two standard errors (ours and the paper's together) of the paper's Table 10, or
 better. ``in_sample`` is the same configuration scored as the paper's released code does
-it, on the rows it was trained on. ``default_to_paper`` is the shipped default's error
+it, on the rows it was trained on (one seed, run where ``reached`` says no). ``default_to_paper`` is the shipped default's error
 divided by that of the paper's configuration, seed by seed; ``time`` the same for CPU
 seconds of ``fit``. CRPS is in standard deviations of the column.
 
@@ -84,6 +84,12 @@ def line_of(cells, table):
         record["reached"] = "yes" if paper.mean() <= printed + slack else "no"
     in_sample = ratios(cells, table, "paper_in_sample", to="mean_in_sample")
     record["in_sample"] = shown(in_sample)
+    record["reached_in_sample"] = ""
+    if len(in_sample):  # one run: its scatter is taken to be that of the paper's runs
+        scatter = deviation / np.sqrt(len(in_sample))
+        slack = 2 * np.hypot(scatter, deviation / np.sqrt(5))
+        reached = in_sample.mean() <= printed + slack
+        record["reached_in_sample"] = "yes" if reached else "no"
     for method in ("default", "mice", "missforest"):
         record[method] = shown(ratios(cells, table, method))
     record["default_to_paper"] = shown(default)
@@ -114,6 +120,10 @@ def main():
         print(f"default / {to}, {measure or 'error'}: mean {np.mean(each):.3f}")
     reached = [line.get("reached") for line in lines]
     print(f"reached: {reached.count('yes')} of {len(lines)}")
+    either = [
+        "yes" in (line.get("reached"), line["reached_in_sample"]) for line in lines
+    ]
+    print(f"reached by either protocol: {sum(either)} of {len(lines)}")
 
 
 if __name__ == "__main__":
