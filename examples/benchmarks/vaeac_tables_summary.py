@@ -5,9 +5,10 @@ categories (mushroom, phishing, zoo) have PFC as it is, as the paper prints it. 
 the standard error over seeds. ``reached`` says whether the paper's configuration is
 within two standard errors (ours and the paper's together) of the paper's Table 10, or
 better. ``in_sample`` is the same configuration scored as the paper's released code does
-it, on the rows it was trained on (one seed, run where ``reached`` says no). ``default_to_paper`` is the shipped default's error
-divided by that of the paper's configuration, seed by seed; ``time`` the same for CPU
-seconds of ``fit``. CRPS is in standard deviations of the column.
+it, on the rows it was trained on (one seed, run where ``reached`` says no).
+``default_to_paper`` is the shipped default's error divided by that of the paper's
+configuration, seed by seed; ``time`` the same for CPU seconds of ``fit``. CRPS is in
+standard deviations of the column (Brier score for tables of categories).
 
 Made from ``vaeac_tables.jsonl``::
 
