@@ -8,6 +8,7 @@ from torch import nn
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
 _MAX_FACTORS = 4
+_MOST_ROWS = 10_000  # that EM looks at: enough for the moments of 100 slots
 _CELLS_AT_ONCE = 2**22  # of the batched covariance matrices, for memory
 
 
@@ -97,6 +98,11 @@ class GaussianBackbone(nn.Module):
         tol : float, default=5e-3
             Stop when no entry of the covariance moves by more.
         """
+        if len(slots) > _MOST_ROWS:
+            chance = torch.Generator().manual_seed(0)
+            rows = torch.randperm(len(slots), generator=chance)[:_MOST_ROWS]
+            rows = rows.to(slots.device)
+            slots, known = slots[rows], known[rows]
         slots, weights = slots.double(), known.double()
         counts = weights.sum(0).clamp(min=1)
         mean = slots.sum(0) / counts
