@@ -54,8 +54,8 @@ class VAEACImputer(NeuralImputer):
     kl_warmup : float or "auto", default="auto"
         Share of training over which the Kullback-Leibler term gains its full weight; 0
         is the paper's. "auto" is 0 with the backbone, 0.5 without: networks that start
-        from nothing often leave the code unused, and then the cells of a draw do not
-        fit together.
+        from nothing use too little of the code on small tables, and the cells of a draw
+        then depend on each other less than they should.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal fitted to the table by EM:
         its conditional mean and spread are inputs, and the outputs of all three
