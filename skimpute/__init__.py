@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute import datasets, masks, metrics
     from skimpute.baselines import MICEImputer, MissForestImputer
+    from skimpute.cnp import AttnCNPRegressor, CNPRegressor
+    from skimpute.convcnp import ConvCNPRegressor
     from skimpute.display import ImputationDisplay
     from skimpute.vaeac import VAEACImputer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttnCNPRegressor",
+    "CNPRegressor",
+    "ConvCNPRegressor",
     "ImputationDisplay",
     "MICEImputer",
     "MissForestImputer",
@@ -27,6 +32,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AttnCNPRegressor": "cnp",
+    "CNPRegressor": "cnp",
+    "ConvCNPRegressor": "convcnp",
     "ImputationDisplay": "display",
     "MICEImputer": "baselines",
     "MissForestImputer": "baselines",

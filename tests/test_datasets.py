@@ -3,14 +3,28 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, Matern
 from sklearn.linear_model import LogisticRegression
 
 from skimpute.datasets import (
     gaussian_conditional,
+    gp_conditional,
     load_penguins,
     make_gaussian_table,
+    make_gp_tasks,
     make_mixed_table,
+    make_predator_prey,
+    make_sawtooth_tasks,
 )
+
+TASKS = {
+    "eq": lambda **options: make_gp_tasks("eq", **options),
+    "matern52": lambda **options: make_gp_tasks("matern52", **options),
+    "weakly_periodic": lambda **options: make_gp_tasks("weakly_periodic", **options),
+    "sawtooth": make_sawtooth_tasks,
+}
+every_tasks = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
 
 
 def test_penguins_have_the_published_counts():
@@ -86,7 +100,7 @@ def test_generated_tables_repeat_with_the_seed():
 
 def test_conditional_equals_the_formula_row_by_row(monkeypatch):
     table = make_gaussian_table(60, 4, rho=0.6, missing_rate=0.5, random_state=0)
-    monkeypatch.setattr("skimpute.datasets._BLOCK", 100)
+    monkeypatch.setattr("skimpute.core.processes._BLOCK", 100)
     mean, std = gaussian_conditional(table.X, table.mean, table.cov)
     for x, known, got, spread in zip(table.X, table.observed, mean, std, strict=True):
         gap = ~known
@@ -122,6 +136,144 @@ def test_mixed_table_columns_predict_each_other():
 def test_mixed_table_of_one_kind_only():
     assert make_mixed_table(10, 0, 2, random_state=0).X.shape == (10, 2)
     assert make_mixed_table(10, 2, 0, random_state=0).X.shape == (10, 2)
+
+
+@every_tasks
+def test_tasks_come_in_the_long_form(make):
+    tasks = make(n_tasks=5, n_points=30, low=-1.0, high=3.0, random_state=0)
+    assert tasks.X.shape == (150, 1)
+    assert tasks.y.shape == tasks.truth.shape == tasks.groups.shape == (150,)
+    assert tasks.X.dtype == tasks.y.dtype == tasks.truth.dtype == np.float64
+    np.testing.assert_array_equal(tasks.groups, np.repeat(np.arange(5), 30))
+    x = tasks.X.reshape(5, 30)
+    assert (np.diff(x, axis=1) > 0).all()
+    assert -1 < x.min() < -0.9 < 2.9 < x.max() < 3
+
+
+@every_tasks
+def test_tasks_without_noise_are_the_truth(make):
+    tasks = make(n_tasks=20, n_points=50, random_state=0)
+    np.testing.assert_array_equal(tasks.y, tasks.truth)
+    noisy = make(n_tasks=20, n_points=50, noise=0.3, random_state=0)
+    np.testing.assert_array_equal(noisy.truth, tasks.truth)
+    assert np.std(noisy.y - noisy.truth) == pytest.approx(0.3, rel=0.1)
+
+
+def test_sawtooth_tasks_tell_their_law():
+    tasks = make_sawtooth_tasks(n_tasks=6, n_points=400, random_state=0)
+    phase = tasks.frequency[:, None] * (tasks.X.reshape(6, 400) + tasks.shift[:, None])
+    phase = (phase + 0.5) % 1.0
+    inside = (phase > 0.3) & (phase < 0.7)
+    rough = np.abs(tasks.y.reshape(6, 400) - phase)[inside]
+    assert rough.max() < 0.04  # what is left out after 10 waves
+    assert tasks.waves.min() >= 10
+
+
+@pytest.mark.parametrize(
+    "make",
+    [*TASKS.values(), lambda **options: make_predator_prey(n_series=2, **options)],
+    ids=[*TASKS, "predator_prey"],
+)
+def test_tasks_repeat_with_the_seed_and_leave_the_global_one_alone(make):
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    one, two, other = make(random_state=3), make(random_state=3), make(random_state=4)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name])
+    assert not np.array_equal(one.y, other.y)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_gp_conditional_equals_that_of_scikit_learn():
+    tasks = make_gp_tasks("matern52", n_tasks=1, length_scale=0.5, noise=0.1)
+    new = np.linspace(-3, 3, 50)[:, None]
+    mean, std = gp_conditional(
+        "matern52", tasks.X, tasks.y, new, length_scale=0.5, noise=0.1
+    )
+    reference = GaussianProcessRegressor(
+        Matern(0.5, nu=2.5), alpha=0.01, optimizer=None
+    )
+    middle, spread = reference.fit(tasks.X, tasks.y).predict(new, return_std=True)
+    np.testing.assert_allclose(mean, middle, atol=1e-8)
+    np.testing.assert_allclose(std, np.hypot(spread, 0.1), atol=1e-8)
+
+
+def test_gp_conditional_needs_no_context():
+    mean, std = gp_conditional("eq", np.empty((0, 1)), [], [[0.0], [1.0]], noise=0.5)
+    np.testing.assert_array_equal(mean, [0.0, 0.0])
+    np.testing.assert_allclose(std, np.sqrt(1.25))
+
+
+def test_length_scale_of_the_tasks_is_the_most_likely_one():
+    tasks = make_gp_tasks(
+        "eq", n_tasks=1, n_points=150, length_scale=0.4, noise=0.05, random_state=0
+    )
+    process = GaussianProcessRegressor(RBF(0.4), alpha=0.0025, optimizer=None)
+    process.fit(tasks.X, tasks.y)
+    scales = np.array([0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6])
+    likely = [process.log_marginal_likelihood([theta]) for theta in np.log(scales)]
+    assert scales[np.argmax(likely)] == 0.4
+
+
+def test_predators_and_prey_are_scaled_counts_at_times_of_their_series():
+    series = make_predator_prey(n_series=30, n_points=40, random_state=0)
+    assert series.X.shape == (1200, 1)
+    assert series.y.shape == (1200, 2)
+    assert series.X.dtype == series.y.dtype == np.float64
+    np.testing.assert_array_equal(series.groups, np.repeat(np.arange(30), 40))
+    counts = series.y * 3.5
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
+    assert counts.min() >= 0
+    peaks = np.median(counts.reshape(30, 40, 2).max(axis=1), axis=0)
+    np.testing.assert_allclose(peaks, [300, 210], rtol=0.3)
+    t = series.X.reshape(30, 40)
+    assert (np.diff(t, axis=1) > 0).all()
+    assert (t <= series.length[:, None]).all()
+    assert (series.length <= 100).all()
+    assert len(np.unique(series.length)) == 30
+
+
+def test_predators_and_prey_begin_where_asked():
+    series = make_predator_prey(
+        n_series=4, n_points=3000, initial=(70, 35), random_state=0
+    )
+    first = series.y.reshape(4, 3000, 2)[:, 0] * 3.5
+    np.testing.assert_allclose(first, [[70, 35]] * 4, atol=8)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: make_gp_tasks("rbf"), r"kernel must be one of \['eq', .*got 'rbf'"),
+        (lambda: make_gp_tasks(length_scale=0), "length_scale must be a number > 0"),
+        (
+            lambda: make_gp_tasks("weakly_periodic", period=-1),
+            "period must be a number",
+        ),
+        (lambda: make_gp_tasks(period=1.0), "period is for kernel='weakly_periodic'"),
+        (lambda: make_gp_tasks(n_tasks=0), "n_tasks must be an int >= 1, got 0"),
+        (lambda: make_gp_tasks(n_points=1.5), "n_points must be an int >= 1, got 1.5"),
+        (lambda: make_gp_tasks(low=2.0), "low must be a number below high, got 2.0"),
+        (lambda: make_gp_tasks(high=np.inf), "low must be a number below high"),
+        (lambda: make_gp_tasks(noise=-0.1), "noise must be a number >= 0, got -0.1"),
+        (lambda: make_sawtooth_tasks(noise=np.nan), "noise must be a number >= 0"),
+        (lambda: make_sawtooth_tasks(n_tasks=-1), "n_tasks must be an int >= 1"),
+        (lambda: gp_conditional("eq", [0.0], [0.0], [[0.0]]), "must have shapes"),
+        (lambda: gp_conditional("eq", [[0.0]], [0.0], 0.0), "must have shapes"),
+        (lambda: gp_conditional("eq", [[0.0]], [np.nan], [[0.0]]), "must be finite"),
+        (
+            lambda: gp_conditional("eq", [[0.0]], [0.0], [[0.0]], noise=-1),
+            "noise must be a number >= 0, got -1",
+        ),
+        (lambda: make_predator_prey(n_series=0), "n_series must be an int >= 1"),
+        (lambda: make_predator_prey(n_points=0), "n_points must be an int >= 1"),
+        (lambda: make_predator_prey(initial=(0, 9)), "initial must be an int >= 1"),
+        (lambda: make_predator_prey(initial=(9,)), "initial must be two numbers"),
+    ],
+)
+def test_bad_parameters_of_tasks_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

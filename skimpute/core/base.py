@@ -14,6 +14,7 @@ from skimpute.core.checks import (
     Interval,
     Real,
     StrOptions,
+    all_or_nothing,
     check_feature_names_in,
     check_parameters,
     is_frame,
@@ -73,15 +74,10 @@ class BaseImputer(TransformerMixin, BaseEstimator):
         TypeError
             If X is sparse or a cell is neither number, string, boolean nor date.
         """
-        before = vars(self).copy()
-        try:
+        with all_or_nothing(self):
             check_parameters(self)
             X = validate_table(self, X, reset=True)
             self._fit_validated(X, y)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
         return self
 
     def _fit_validated(self, X, y):

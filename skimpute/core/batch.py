@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 
 
@@ -59,7 +60,54 @@ class Batch:
         return len(self.values if self.values is not None else self.xt)
 
 
-class TableSource:
+def split_rows(n_rows, fraction, seed):
+    """Shuffle the rows and split off a held-out share.
+
+    Returns
+    -------
+    train, validation : ndarray of int64
+        Validation is empty where fewer than ten rows would train it or one be in it.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(n_rows)
+    n_validation = int(fraction * n_rows)
+    if n_rows < 10 or n_validation < 1:
+        n_validation = 0
+    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+
+
+class Source:
+    """Base of what the training loop takes its batches from.
+
+    A subclass has ``n_rows``, ``device`` and ``batch(rows, generator)``.
+
+    Attributes
+    ----------
+    validation_rows : int
+        Held-out rows that are scored at once.
+    """
+
+    validation_rows = 1024
+
+    def split(self, fraction, seed):
+        """Shuffle the rows and split off a held-out share.
+
+        Returns
+        -------
+        train, validation : ndarray of int64
+        """
+        return split_rows(self.n_rows, fraction, seed)
+
+    def steps(self, n_train, batch_size):
+        """Rows per step, fewer where there are not two batches, and steps per epoch."""
+        batch_size = max(1, min(batch_size, (n_train + 1) // 2))
+        return batch_size, -(-n_train // batch_size)
+
+    def order(self, train, batch_size, generator):
+        """Rows of an epoch one after the other: each of them once."""
+        return train[torch.randperm(len(train), generator=generator)]
+
+
+class TableSource(Source):
     """A standardised table, resident on the device, that draws its own masks.
 
     Parameters

@@ -1,9 +1,11 @@
 """What we use of scikit-learn's private names; if they move, this file breaks alone."""
 
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
@@ -13,14 +15,19 @@ __all__ = [
     "Options",
     "Real",
     "StrOptions",
+    "all_or_nothing",
     "check_feature_names_in",
     "check_parameters",
     "is_frame",
     "missing_cells",
+    "rows_of",
+    "validate_coordinates",
     "validate_table",
+    "validate_values",
 ]
 
 check_feature_names_in = _check_feature_names_in
+rows_of = _safe_indexing
 
 
 def check_parameters(estimator):
@@ -32,6 +39,18 @@ def check_parameters(estimator):
         Naming the parameter, what it must be and what was got.
     """
     estimator._validate_params()
+
+
+@contextmanager
+def all_or_nothing(estimator):
+    """Leave an estimator as it was if the block raises."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def is_frame(X):
@@ -90,3 +109,100 @@ def validate_table(estimator, X, *, reset):
     if X.dtype.kind in "USMmV":
         X = X.astype(object)
     return X
+
+
+def validate_coordinates(estimator, X, *, reset, group_column=None):
+    """Validate coordinates, and take out the column that names the functions.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        As in :func:`validate_table`.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        Numbers; dates in a DataFrame become seconds.
+    reset : bool
+        True in ``fit``.
+    group_column : str, int or None
+        Name or position of a column that is no coordinate.
+
+    Returns
+    -------
+    x : ndarray of shape (n_samples, n_coordinates), float64
+    labels : ndarray of shape (n_samples,) or None
+        The column taken out.
+    """
+    if group_column is None:
+        X = _dates_as_seconds(X) if is_frame(X) else X
+        return validate_data(estimator, X, reset=reset, dtype=np.float64), None
+    if not is_frame(X) and not hasattr(X, "dtype"):
+        X = _from_rows(X)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    place = _place_of(group_column, X)
+    if is_frame(X):
+        labels = X.iloc[:, place].to_numpy()
+        rest = _dates_as_seconds(X.drop(columns=X.columns[place]))
+    else:
+        labels, rest = X[:, place], np.delete(X, place, axis=1)
+    return check_array(rest, dtype=np.float64, estimator=estimator), labels
+
+
+def _place_of(column, X):
+    """Position of a column that is given by name or position."""
+    if is_frame(X) and column in X.columns:
+        return X.columns.get_loc(column)
+    n_columns = np.shape(X)[1] if np.ndim(X) == 2 else 0
+    if isinstance(column, Integral) and -n_columns <= column < n_columns:
+        return int(column) % n_columns
+    there = list(X.columns) if is_frame(X) else f"positions 0 to {n_columns - 1}"
+    raise ValueError(
+        f"group_column={column!r} is not a column of X; there are {there}."
+    )
+
+
+def _dates_as_seconds(frame):
+    """DataFrame with its columns of dates as seconds since 1970."""
+    dates = frame.select_dtypes(["datetime", "datetimetz"])
+    if dates.shape[1] == 0:
+        return frame
+    epoch = pd.Timestamp(0)
+    return frame.assign(
+        **{
+            name: (
+                (column.dt.tz_convert(None) if column.dt.tz else column) - epoch
+            ).dt.total_seconds()
+            for name, column in dates.items()
+        }
+    )
+
+
+def validate_values(y, n_samples, labels=None):
+    """Validate the values of fields, and the labels of their functions.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_channels), float64
+        NaN where a value is not known.
+
+    Raises
+    ------
+    ValueError
+        If y is None, infinite, of wrong shape or without any known value.
+    """
+    if y is None:
+        raise ValueError(
+            "requires y to be passed, but the target y is None: the values at the "
+            "coordinates X."
+        )
+    y = check_array(
+        y,
+        ensure_2d=False,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        input_name="y",
+    )
+    if y.ndim > 2:
+        raise ValueError(f"y must have one or two dimensions, got shape {y.shape}.")
+    check_consistent_length(np.empty(n_samples), y, labels)
+    if np.isnan(y).all():
+        raise ValueError(f"y holds no known value: all {y.size} of it are NaN.")
+    return y

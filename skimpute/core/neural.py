@@ -11,19 +11,17 @@ import torch
 from skimpute.core import bridge, noise
 from skimpute.core.base import BaseImputer
 from skimpute.core.batch import Batch, TableSource
-from skimpute.core.checks import Integral, Interval, Options, Real, StrOptions
+from skimpute.core.checks import Interval, Real, StrOptions
 from skimpute.core.table import TableEncoder
+from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained
 from skimpute.core.training import Plan, fit_module
 from skimpute.masks import MaskGenerator, training_mask
 
-# Inference runs in blocks of exactly this many rows, the last one padded: matrix
-# products round differently for other shapes, and a row must not see its neighbours.
-BLOCK_ROWS = 64
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
 _EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 150, 4000, 5  # of max_epochs=None
 
 
-class NeuralImputer(BaseImputer):
+class NeuralImputer(Trained, BaseImputer):
     """Base of imputers whose ``fit`` trains a module on a standardised table.
 
     A subclass defines ``_build_module(n_categories)``. The module offers ``encode``,
@@ -39,17 +37,7 @@ class NeuralImputer(BaseImputer):
             MaskGenerator,
             list,
         ],
-        "max_epochs": [Interval(Integral, 1, None, closed="left"), None],
-        "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "learning_rate_schedule": [StrOptions({"constant", "cosine"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
-        "device": [str, torch.device],
-        "precision": [Options(str, {"auto", "float32", "bfloat16"})],
-        "warm_start": ["boolean"],
+        **TRAINING_CONSTRAINTS,
     }
 
     def _build_module(self, n_categories):
@@ -156,42 +144,6 @@ class NeuralImputer(BaseImputer):
             target=~context,
         )
 
-    def _in_blocks(self, function, *arrays, axes=None, block_rows=BLOCK_ROWS):
-        """Call ``function`` on blocks of rows of fixed size, and join what it returns.
-
-        Parameters
-        ----------
-        function : callable
-            Takes one block of each array, returns a tuple of arrays.
-        *arrays : ndarray
-            Rows along the axis that ``axes`` names, the first if it is None.
-        axes : sequence of int, default=None
-            Axis of the rows in each of the results.
-        block_rows : int
-            Rows per block; halved when memory runs out.
-        """
-        n_rows = len(arrays[0])
-        results = []
-        try:
-            with torch.no_grad():
-                for start in range(0, n_rows, block_rows):
-                    blocks = [a[start : start + block_rows] for a in arrays]
-                    short = block_rows - len(blocks[0])
-                    if short:
-                        blocks = [_pad(block, short) for block in blocks]
-                    results.append(function(*blocks))
-        except (RuntimeError, MemoryError) as error:
-            if not bridge.out_of_memory(error) or block_rows == 1:
-                raise
-            return self._in_blocks(
-                function, *arrays, axes=axes, block_rows=block_rows // 2
-            )
-        axes = axes or [0] * len(results[0])
-        return [
-            np.concatenate(parts, axis=axis).take(np.arange(n_rows), axis=axis)
-            for parts, axis in zip(zip(*results, strict=True), axes, strict=True)
-        ]
-
     def _quasi_noise(self, n_draws, n_rows):
         """Latent draws that are the same for every row and every call."""
         points = noise.quasi_normals(n_draws, self.module_.latent_dim)
@@ -229,35 +181,6 @@ class NeuralImputer(BaseImputer):
         """Coded columns of X from the module's columns."""
         width = len(self._encoder.n_categories)
         return self._encoder.unstandardise(standardised[..., :width])
-
-    # -- files
-
-    def __getstate__(self):
-        """State with the module on the CPU, so that it opens anywhere."""
-        state = super().__getstate__()
-        if "module_" in state and state["device_"] != "cpu":
-            state = {**state, "module_": copy.deepcopy(state["module_"]).to("cpu")}
-        return state
-
-    def __setstate__(self, state):
-        """Restore; falls back to the CPU where the device of ``fit`` is not there."""
-        super().__setstate__(state)
-        if getattr(self, "device_", "cpu") == "cpu":
-            return
-        if self.device_ not in bridge.available_devices():
-            warnings.warn(
-                f"{type(self).__name__} was fitted on {self.device_!r}, which is not "
-                "here; it is now on the CPU.",
-                UserWarning,
-                stacklevel=2,
-            )
-            self.device_ = "cpu"
-        self.module_.to(self.device_)
-
-
-def _pad(block, short):
-    """Repeat the last row: its answer is thrown away."""
-    return np.concatenate([block, np.repeat(block[-1:], short, axis=0)])
 
 
 def _read_target(y, n_rows):

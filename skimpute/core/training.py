@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 from skimpute.core import bridge
 
 _MAX_BAD_STEPS = 5
-_CLIP_NORM = 10.0
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
 
 
@@ -43,6 +42,8 @@ class Plan:
         Epochs without a better validation score before training stops.
     max_seconds : float or None
         Stop in time, keeping the best so far.
+    clip_norm : float
+        Longest gradient of a step; longer ones are cut down to it.
     precision : {"auto", "float32", "bfloat16"}
         Of matrix products while training.
     seed : int
@@ -60,6 +61,7 @@ class Plan:
     validation_interval: int = 1
     n_iter_no_change: int | None = None
     max_seconds: float | None = None
+    clip_norm: float = 10.0
     precision: str = "float32"
     seed: int = 0
     verbose: int = 0
@@ -78,21 +80,6 @@ class _Best:
         self.state = copy.deepcopy(module.state_dict())
 
 
-def split_rows(n_rows, fraction, seed):
-    """Shuffle the rows and split off a held-out share.
-
-    Returns
-    -------
-    train, validation : ndarray of int64
-        Validation is empty where fewer than ten rows would train it or one be in it.
-    """
-    order = np.random.default_rng([seed, 0]).permutation(n_rows)
-    n_validation = int(fraction * n_rows)
-    if n_rows < 10 or n_validation < 1:
-        n_validation = 0
-    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
-
-
 def fit_module(module, source, plan):
     """Train a module.
 
@@ -102,8 +89,8 @@ def fit_module(module, source, plan):
         With ``phases``, ``phase_parameters``, ``loss``, ``validate``, ``progress`` and
         ``selectable``; already on the source's device. It ends with the best weights,
         in evaluation mode.
-    source : object with ``n_rows``, ``device`` and ``batch(rows, generator)``
-        The data; draws context and target itself.
+    source : Source
+        The data; draws context and target itself (`core.batch`).
     plan : Plan
         How to train.
 
@@ -129,12 +116,9 @@ class _Fit:
     def __init__(self, module, source, plan):
         self.module, self.source, self.plan = module, source, plan
         self.device = source.device
-        train, validation = split_rows(
-            source.n_rows, plan.validation_fraction, plan.seed
-        )
+        train, validation = source.split(plan.validation_fraction, plan.seed)
         self.train = torch.as_tensor(train)
-        self.batch_size = max(1, min(plan.batch_size, (len(train) + 1) // 2))
-        self.n_steps = -(-len(train) // self.batch_size)
+        self.batch_size, self.n_steps = source.steps(len(train), plan.batch_size)
         self.every = max(1, -(-plan.validation_interval // self.n_steps))
         self.held_out = self._hold_out(validation)
         self.optimisers = {
@@ -148,12 +132,12 @@ class _Fit:
         self.sums = {}
 
     def _optimiser(self, parameters):
-        """Adam with decoupled decay of weights; biases are left alone."""
+        """Adam with decoupled decay of weights; biases and scales are left alone."""
         named = self.module.named_parameters()
-        biases = {id(p) for name, p in named if name.endswith("bias")}
+        free = {id(p) for name, p in named if name.endswith("bias") or p.ndim < 2}
         groups = [
-            {"params": [p for p in parameters if id(p) not in biases]},
-            {"params": [p for p in parameters if id(p) in biases], "weight_decay": 0.0},
+            {"params": [p for p in parameters if id(p) not in free]},
+            {"params": [p for p in parameters if id(p) in free], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(
             groups,
@@ -196,7 +180,7 @@ class _Fit:
         self.module.train()
         self.sums = {}
         shuffle = bridge.generator("cpu", plan.seed, 1, epoch)
-        order = self.train[torch.randperm(len(self.train), generator=shuffle)]
+        order = self.source.order(self.train, self.batch_size, shuffle)
         for part in range(self.n_steps):
             rows = order[part * self.batch_size : (part + 1) * self.batch_size]
             rate = self._rate(share + part / self.n_steps / plan.max_epochs)
@@ -241,7 +225,7 @@ class _Fit:
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             parameters = self.module.phase_parameters(phase)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip_norm)
             if not self._finite(norm, phase, epoch):
                 continue
             self.bad_steps[phase], self.last_finite = 0, loss.detach()
@@ -286,8 +270,9 @@ class _Fit:
     def _hold_out(self, rows):
         """Held-out batches; their masks are drawn once, to compare models alone."""
         batches = []
-        for start in range(0, len(rows), 1024):
-            part = torch.as_tensor(rows[start : start + 1024]).to(self.device)
+        step = self.source.validation_rows
+        for start in range(0, len(rows), step):
+            part = torch.as_tensor(rows[start : start + step]).to(self.device)
             generator = bridge.generator(self.device, self.plan.seed, 3, start)
             batches.append(self.source.batch(part, generator))
         return batches

@@ -1,6 +1,7 @@
-"""Dense layers with stacked weights: several networks of one shape in one pass."""
+"""Dense layers; those with stacked weights are several networks in one pass."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -8,7 +9,50 @@ from torch import nn
 # Measured with torch 2.13 on AVX-512: where the output width is no multiple of this,
 # some columns of a matrix product round differently from row to row, by the row's
 # position. Inference pads the weights, so that a row's answer ignores its place.
-_WHOLE_TILE = 16
+WHOLE_TILE = 16
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear`` whose rows do not see each other's place at inference.
+
+    In eval mode the weights are padded to whole tiles: a row's answer is then the same
+    to the last bit wherever it stands, in any block of four rows or more.
+    """
+
+    def forward(self, x):
+        """Map (..., in_features) to (..., out_features)."""
+        short = -self.out_features % WHOLE_TILE
+        if self.training or not short:
+            return super().forward(x)
+        weight = nn.functional.pad(self.weight, (0, 0, 0, short))
+        y = nn.functional.linear(x, weight)[..., :-short]
+        return y if self.bias is None else y + self.bias
+
+
+class MLP(nn.Module):
+    """Linear layers with a rectifier between each two, none after the last.
+
+    Parameters
+    ----------
+    *widths : int
+        Input width, hidden widths, output width.
+
+    Examples
+    --------
+    >>> MLP(2, 128, 128)(torch.zeros(5, 7, 2)).shape
+    torch.Size([5, 7, 128])
+    """
+
+    def __init__(self, *widths):
+        super().__init__()
+        self.layers = nn.ModuleList(Linear(*pair) for pair in pairwise(widths))
+
+    def forward(self, x):
+        """Map (..., input width) to (..., output width)."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = layer(x).relu()
+        return last(x)
 
 
 class StackedLinear(nn.Module):
@@ -46,7 +90,7 @@ class StackedLinear(nn.Module):
         ``plus`` stands for the bias.
         """
         plus = self.bias if plus is None else plus
-        short = -self.weight.shape[-1] % _WHOLE_TILE
+        short = -self.weight.shape[-1] % WHOLE_TILE
         if short and not self.training:
             y = torch.bmm(x, nn.functional.pad(self.weight, (0, short)))[..., :-short]
             return y if plus is None else y + plus

@@ -8,7 +8,7 @@ import torch
 
 from skimpute import VAEACImputer
 from skimpute.core import bridge
-from skimpute.core.neural import BLOCK_ROWS
+from skimpute.core.trained import BLOCK_ROWS
 
 QUICK = {"max_epochs": 1, "width": 16, "depth": 1, "latent_dim": 2, "random_state": 0}
 

@@ -1,0 +1,411 @@
+"""Regressors of fields: functions known at some places, asked for at others."""
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_is_fitted
+
+from skimpute.core import bridge, noise
+from skimpute.core.checks import (
+    Integral,
+    all_or_nothing,
+    check_parameters,
+    rows_of,
+    validate_coordinates,
+    validate_values,
+)
+from skimpute.core.fields import FieldSource, Points, group_codes
+from skimpute.core.table import Moments
+from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained
+from skimpute.core.training import Plan, fit_module
+
+_EPOCHS, _EPOCHS_OF_ONE = 50, 10  # of max_epochs=None; with a single function
+_FEWEST_ROWS = 10  # fewer teach nothing
+_FEW_ROWS = 50  # of a single function: a Gaussian process does better
+_LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
+
+
+class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
+    """Base of regressors that learn across functions and are conditioned on new ones.
+
+    A subclass lists the shared parameters in its own ``__init__`` and defines
+
+    - ``_make_coordinates(points)``: an object whose ``transform`` turns coordinates
+      into those of the network;
+    - ``_build_module(d_x, d_y)``;
+    - ``_encode(points)``: all that is to be known of a context, as arrays;
+    - ``_read(state, x, code)``: mean and standard deviation at places ``x`` of the
+      functions ``code``, -1 for one without context; in fixed blocks.
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's own convention)
+        "group_column": [str, Integral, None],
+        "min_std": "no_validation",
+        **TRAINING_CONSTRAINTS,
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # -- fit
+
+    def fit(self, X, y, groups=None):
+        """Learn how such functions behave, and keep the given points as context.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Coordinates, and the ``group_column`` if there is one.
+        y : array-like of shape (n_samples,) or (n_samples, n_channels)
+            Values; NaN where a channel was not measured.
+        groups : array-like of shape (n_samples,), default=None
+            Function that each row belongs to, any hashable; None is one function.
+
+        Returns
+        -------
+        self : estimator
+            Fitted; as it was before if an error is raised.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is impossible, X or y infinite, or y without any value.
+        """
+        with all_or_nothing(self):
+            check_parameters(self)
+            x, y, labels = self._read_rows(X, y, groups, reset=True)
+            self._fit_rows(x, y, labels)
+        return self
+
+    def _read_rows(self, X, y, groups, *, reset):
+        x, labels = validate_coordinates(
+            self, X, reset=reset, group_column=self.group_column
+        )
+        labels = labels if groups is None else groups
+        y = validate_values(y, len(x), labels)
+        if reset:
+            self._n_channels = y.shape[1] if y.ndim == 2 else None
+        elif self._n_channels != (y.shape[1] if y.ndim == 2 else None):
+            wanted = "1-D" if self._n_channels is None else f"of {self._n_channels}"
+            raise ValueError(f"y must be as in fit, {wanted}, got shape {y.shape}.")
+        return x, y.reshape(len(y), -1), labels
+
+    def _fit_rows(self, x, y, labels):
+        code, self._groups = _codes_of(labels, len(x))
+        moments = Moments(y.shape[1])
+        moments.update(y)
+        self._unit, self._middle, self._spread = moments.finish()
+        points = Points.from_rows(x, self._standardise(y), code, len(self._groups))
+        self._coordinates = self._make_coordinates(points)
+        points.x = self._coordinates.transform(points.x)
+        self._fit_module(points, bridge.seed_from(self.random_state))
+        self._set_context(points)
+
+    def _fit_module(self, points, seed):
+        device = bridge.resolve_device(self.device)
+        shape = points.x.shape[1], points.y.shape[1]
+        previous = getattr(self, "module_", None) if self.warm_start else None
+        if previous is not None and self._module_shape == shape:
+            module = copy.deepcopy(previous)
+        else:
+            with bridge.seeded(seed):
+                module = self._build_module(*shape)
+        module.to(device)
+        history, best_epoch = [], 0
+        if self._worth_training(points):
+            source = FieldSource(
+                points, device, align=getattr(module, "multiple", None), seed=seed
+            )
+            plan = self._plan(source.single, device, seed)
+            history, best_epoch = fit_module(module, source, plan)
+        self._module_shape, self._is_trained = shape, bool(history)
+        self.module_, self.device_ = module.eval(), str(device)
+        self.history_, self.best_epoch_ = history, best_epoch
+        self.n_epochs_ = len(history)
+
+    def _worth_training(self, points):
+        """Say whether there is anything to learn from, and warn if there is little."""
+        if len(points) < _FEWEST_ROWS or len(np.unique(points.x, axis=0)) < 2:
+            warnings.warn(
+                f"{len(points)} rows with a value are too few to learn from; the "
+                "prediction is the mean of y everywhere.",
+                UserWarning,
+                stacklevel=5,
+            )
+            return False
+        if points.n_groups == 1 and len(points) < _FEW_ROWS:
+            warnings.warn(
+                f"One function of {len(points)} rows teaches {type(self).__name__} "
+                "little: a Gaussian process does better. Pass groups to learn from "
+                "several functions.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return True
+
+    def _plan(self, single, device, seed):
+        default = _EPOCHS_OF_ONE if single else _EPOCHS
+        return Plan(
+            max_epochs=default if self.max_epochs is None else self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            schedule=self.learning_rate_schedule,
+            validation_fraction=self.validation_fraction,
+            validation_interval=100 if single else 250,
+            n_iter_no_change=self.n_iter_no_change,
+            max_seconds=self.max_seconds,
+            clip_norm=1.0,
+            precision=bridge.resolve_precision(self.precision, device),
+            seed=seed,
+            verbose=self.verbose,
+        )
+
+    def _standardise(self, y):
+        return (y / self._unit - self._middle) / self._spread
+
+    # -- context
+
+    def condition(self, X, y, groups=None):
+        """Give a fitted estimator another context; nothing is trained.
+
+        Parameters
+        ----------
+        X, y, groups
+            As in :meth:`fit`: the known points of one or several functions.
+
+        Returns
+        -------
+        conditioned : estimator
+            A copy with the same weights that predicts these functions.
+
+        Raises
+        ------
+        ValueError
+            If X has other columns than in ``fit``, or y other channels.
+
+        Examples
+        --------
+        See :meth:`predict`.
+        """
+        check_is_fitted(self)
+        conditioned = copy.copy(self)
+        x, y, labels = conditioned._read_rows(X, y, groups, reset=False)
+        code, conditioned._groups = _codes_of(labels, len(x))
+        x = self._coordinates.transform(x)
+        conditioned._set_context(
+            Points.from_rows(x, self._standardise(y), code, len(conditioned._groups))
+        )
+        return conditioned
+
+    def _set_context(self, points):
+        self.context_ = points
+        self._state = self._encode(points) if self._is_trained else None
+
+    # -- predictions
+
+    def predict(self, X, groups=None, return_std=False):
+        """Predict values at new places of the functions in the context.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Coordinates, and the ``group_column`` if there is one.
+        groups : array-like of shape (n_samples,), default=None
+            Function of each row; may be left out if the context is one function. An
+            unknown one is predicted without context, and warned of.
+        return_std : bool, default=False
+            Whether to return the standard deviation too.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n_samples,) or (n_samples, n_channels)
+        y_std : ndarray of the same shape
+            Standard deviation of a new measurement; only with ``return_std``.
+        """
+        mean, std, _ = self._laws(X, groups)
+        if self._n_channels is None:
+            mean, std = mean[:, 0], std[:, 0]
+        return (mean, std) if return_std else mean
+
+    def sample_y(self, X, n_samples=1, random_state=None, groups=None):
+        """Draw values at new places, each independent of the others.
+
+        Parameters
+        ----------
+        X, groups
+            As in :meth:`predict`.
+        n_samples : int, default=1
+            Draws per row.
+        random_state : int, RandomState instance or None, default=None
+            Seed; the noise of a row depends on it and on the row alone.
+
+        Returns
+        -------
+        y_samples : ndarray (n_samples_X, n_samples) or (n_samples_X, n_channels, \
+n_samples)
+
+        Raises
+        ------
+        ValueError
+            If ``n_samples`` is not an int >= 1.
+        """
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}.")
+        mean, std, rows = self._laws(X, groups)
+        keys = noise.row_keys(rows, bridge.seed_from(random_state))
+        white = noise.normals(keys, n_samples, mean.shape[1])
+        samples = np.moveaxis(mean + std * white, 0, -1)
+        return samples[:, 0] if self._n_channels is None else samples
+
+    def log_prob(self, X, y, groups=None):
+        """Log predictive density of each row, given the context.
+
+        Parameters
+        ----------
+        X, groups
+            As in :meth:`predict`.
+        y : array-like of shape (n_samples,) or (n_samples, n_channels)
+            Values; NaN is left out.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            Nats in the units of y, summed over channels.
+        """
+        check_is_fitted(self)
+        mean, std, _ = self._laws(X, groups)
+        _, y, _ = self._read_rows(X, y, groups, reset=False)
+        log_prob = -0.5 * ((y - mean) / std) ** 2 - np.log(std) - _LOG_SQRT_2PI
+        return np.where(np.isnan(y), 0.0, log_prob).sum(axis=1)
+
+    def score(self, X, y, groups=None):
+        """Coefficient of determination of the predictions.
+
+        Of a function that is not in the context, half of the rows, chosen by their
+        coordinates, becomes context and the other half is scored: so cross-validation
+        by groups judges the prediction of new functions from a few points of them.
+
+        Parameters
+        ----------
+        X, y, groups
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        score : float
+            R^2, mean over channels; 1 is perfect, 0 is the mean of the scored values.
+        """
+        check_is_fitted(self)
+        x, values, labels = self._read_rows(X, y, groups, reset=False)
+        if labels is None:
+            return _r2(values, self._as_columns(self.predict(X)))
+        code = group_codes(labels, self._groups)[0]
+        shown = _first_halves(x, labels, code < 0)
+        predicted = np.full(values.shape, np.nan)
+        known = np.flatnonzero(code >= 0)
+        if len(known):
+            predicted[known] = self._predict_rows(self, X, labels, known)
+        asked = np.flatnonzero((code < 0) & ~shown)
+        if shown.any():
+            places = np.flatnonzero(shown)
+            labels = np.asarray(pd.Index(labels), dtype=object)
+            other = self.condition(
+                rows_of(X, places), rows_of(y, places), labels[places]
+            )
+            predicted[asked] = self._predict_rows(other, X, labels, asked)
+        elif len(asked):
+            predicted[asked] = self._predict_rows(self, X, labels, asked)
+        return _r2(values, predicted)
+
+    def _predict_rows(self, estimator, X, labels, rows):
+        labels = pd.Index(labels)[rows]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*without context")
+            predicted = estimator.predict(rows_of(X, rows), groups=labels)
+        return self._as_columns(predicted)
+
+    def _as_columns(self, predicted):
+        return predicted.reshape(len(predicted), -1)
+
+    def _laws(self, X, groups):
+        """Mean and standard deviation in data units; what a row is known by."""
+        check_is_fitted(self)
+        x, labels = validate_coordinates(
+            self, X, reset=False, group_column=self.group_column
+        )
+        code = self._context_codes(labels if groups is None else groups, len(x))
+        rows = np.column_stack([x, code.astype(np.float64)])
+        if self._is_trained:
+            x = self._coordinates.transform(x)
+            mean, std = self._read(self._state, x, code)
+        else:
+            mean = np.zeros((len(x), len(self._unit)))
+            std = np.ones_like(mean)
+        mean = (mean * self._spread + self._middle) * self._unit
+        return mean, std * self._spread * self._unit, rows
+
+    def _context_codes(self, labels, n_rows):
+        """Number of the function of each row; -1 for those without context."""
+        if labels is None:
+            if len(self._groups) > 1:
+                raise ValueError(
+                    f"The context holds {len(self._groups)} functions. Pass groups to "
+                    "say which of them each row belongs to, or condition on one."
+                )
+            return np.zeros(n_rows, dtype=np.int64)
+        if len(labels) != n_rows:
+            raise ValueError(
+                f"groups must have one label for each of the {n_rows} rows of X, got "
+                f"{len(labels)}."
+            )
+        code, _ = group_codes(labels, self._groups)
+        unknown = pd.Index(labels)[code < 0].unique()
+        if len(unknown):
+            shown = ", ".join(repr(label) for label in unknown[:3])
+            warnings.warn(
+                f"{len(unknown)} of the groups are not in the context ({shown}): they "
+                "are predicted without context. condition() gives one.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return code
+
+    def __sklearn_tags__(self):
+        """Say that y may have several columns."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _codes_of(labels, n_rows):
+    """Numbers of the labels; one function without any."""
+    if labels is None:
+        return np.zeros(n_rows, dtype=np.int64), pd.Index([None], dtype=object)
+    return group_codes(labels)
+
+
+def _first_halves(x, labels, wanted):
+    """Half of the rows of each wanted function, chosen by what they hold."""
+    frame = pd.DataFrame({"group": group_codes(labels)[0]})
+    frame["key"] = noise.row_keys(x, 0)
+    rank = frame.groupby("group")["key"].rank(method="first")
+    size = frame.groupby("group")["key"].transform("size")
+    return wanted & (rank <= size // 2).to_numpy()
+
+
+def _r2(y, predicted):
+    """R^2 of the rows that were predicted, mean over channels, NaN in y left out."""
+    scored = ~np.isnan(y) & ~np.isnan(predicted)
+    return float(
+        np.mean(
+            [
+                r2_score(y[rows, place], predicted[rows, place])
+                for place, rows in enumerate(scored.T)
+                if rows.any()
+            ]
+        )
+    )

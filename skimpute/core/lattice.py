@@ -1,0 +1,214 @@
+"""Lattices laid over coordinates, cut into tiles that are worked on one by one.
+
+A tile belongs to one function and one place of a lattice that is fixed for good, so
+that what is said at a place does not depend on the other places that are asked for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Lattice points per mean distance of neighbours; fewest and most over a function.
+_OVERSAMPLING = {1: 2.0, 2: 1.0}
+_BOUNDS = {1: (64, 512), 2: (16, 64)}
+_EXACT = 2.0**24  # whole numbers that float32 can hold
+
+
+class LatticeCoordinates:
+    """Coordinates in units of a lattice's spacing.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points, d)
+        Coordinates in the units of the data.
+    grid_dim : int
+        More coordinates than this are projected on their first principal axes.
+
+    Attributes
+    ----------
+    projected : bool
+        Whether they were.
+    """
+
+    def __init__(self, x, grid_dim):
+        self.middle = x.mean(axis=0)
+        self.projected = x.shape[1] > grid_dim
+        self.axes = np.eye(x.shape[1])
+        if self.projected:
+            scale = x.std(axis=0)
+            scale[scale == 0] = 1.0
+            cov = np.cov((x - self.middle) / scale, rowvar=False, ddof=0)
+            axes = np.linalg.eigh(cov)[1][:, : -grid_dim - 1 : -1]
+            largest = np.abs(axes).argmax(axis=0)  # the sign is a convention
+            axes = axes * np.sign(axes[largest, np.arange(grid_dim)])
+            self.axes = axes / scale[:, None]
+        self.spacing = np.ones(self.axes.shape[1])
+
+    def transform(self, x):
+        """Coordinates on the lattice, float64."""
+        x = x - self.middle
+        return (x @ self.axes if self.projected else x) / self.spacing
+
+    def set_spacing(self, extent, gap, points_per_unit, max_points):
+        """Choose the distance of lattice points.
+
+        Parameters
+        ----------
+        extent, gap : ndarray of shape (d,)
+            Range of a typical function, and distance of neighbouring points in it.
+        points_per_unit : float or None
+            Lattice points per unit of the coordinates; None is as many as points, or
+            twice as many on a line, within bounds.
+        max_points : int
+            Most lattice points over a typical function.
+
+        Returns
+        -------
+        coarsened : bool
+            Whether ``max_points`` asked for a coarser lattice.
+        """
+        d = len(extent)
+        if points_per_unit is None:
+            n = np.clip(_OVERSAMPLING[d] * extent / gap, *_BOUNDS[d])
+            self.spacing = extent / n
+        else:
+            self.spacing = np.full(d, 1.0 / points_per_unit)
+        excess = np.prod(np.maximum(extent / self.spacing, 1.0)) / max_points
+        if excess > 1:
+            self.spacing = self.spacing * excess ** (1 / d)
+        return bool(excess > 1)
+
+
+@dataclass
+class Tiles:
+    """Tiles of a lattice near some points, and the points that matter to each.
+
+    Attributes
+    ----------
+    key : ndarray of shape (n_tiles, 1 + d), int64
+        Function, and place of the tile along every axis; sorted.
+    start : ndarray of shape (n_tiles + 1,)
+        Where the points of each tile begin in ``point``.
+    point : ndarray of shape (n_pairs,)
+        Numbers of points, tile by tile.
+    size : int
+        Lattice points along an axis of a tile.
+    """
+
+    key: np.ndarray
+    start: np.ndarray
+    point: np.ndarray
+    size: int
+
+    @classmethod
+    def around(cls, x, code, size, reach):
+        """Tiles of the functions in ``code`` that points at ``x`` can reach.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_points, d)
+            Lattice coordinates.
+        code : ndarray of shape (n_points,)
+            Function of each point.
+        size : int
+            Lattice points along an axis of a tile.
+        reach : float
+            How far a point matters, along every axis.
+        """
+        low = np.floor((x - reach) / size).astype(np.int64)
+        high = np.floor((x + reach) / size).astype(np.int64)
+        n_steps = int((high - low).max(initial=0)) + 1
+        steps = np.indices((n_steps,) * x.shape[1]).reshape(x.shape[1], -1).T
+        place = low[:, None] + steps  # (n_points, n_near, d)
+        point, near = np.nonzero((place <= high[:, None]).all(axis=-1))
+        pairs = np.column_stack([code[point], place[point, near]])
+        key, tile = np.unique(pairs, axis=0, return_inverse=True)
+        tile = tile.reshape(-1)
+        order = np.argsort(tile, kind="stable")
+        start = np.searchsorted(tile[order], np.arange(len(key) + 1))
+        return cls(key, start, point[order], size)
+
+    def __len__(self):
+        """Count the tiles."""
+        return len(self.key)
+
+    @property
+    def counts(self):
+        """Number of points of each tile."""
+        return np.diff(self.start)
+
+    def of(self, x, code):
+        """Tile in which each place lies.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_places, d)
+            Lattice coordinates.
+        code : ndarray of shape (n_places,)
+            Function that is asked for.
+
+        Returns
+        -------
+        tile : ndarray of shape (n_places,), int64
+            Number of the tile; ``len(self)`` where no point matters.
+        inside : ndarray of shape (n_places, d)
+            Coordinates relative to the tile's first lattice point.
+        """
+        place = np.floor(x / self.size)
+        inside = x - place * self.size
+        tile = np.full(len(x), len(self), dtype=np.int64)
+        if not len(self):
+            return tile, inside
+        wanted = np.column_stack([code, np.clip(place, -_EXACT, _EXACT)])
+        low, high = self.key.min(axis=0), self.key.max(axis=0)
+        near = ((wanted >= low) & (wanted <= high)).all(axis=1)
+        shape = tuple(high - low + 1)
+        known = np.ravel_multi_index((self.key - low).T, shape)
+        asked = np.ravel_multi_index((wanted[near].astype(np.int64) - low).T, shape)
+        found = np.searchsorted(known, asked).clip(max=len(known) - 1)
+        tile[near] = np.where(known[found] == asked, found, len(self))
+        return tile, inside
+
+    def first(self, tiles):
+        """First lattice point of some tiles, (n, d), int64."""
+        return self.key[tiles, 1:] * self.size
+
+
+def blocks_by_width(counts, unit, n_rows):
+    """Ragged sets in blocks of equal padded width, so that none sees its neighbours.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_sets,)
+        Size of each set.
+    unit : int
+        Widths are 2**k times this.
+    n_rows : int
+        Most sets of a block.
+
+    Yields
+    ------
+    sets : ndarray
+        Numbers of the sets of a block.
+    width : int
+        Padded width, of the set alone.
+    """
+    level = np.ceil(np.log2(np.maximum(counts / unit, 1.0))).astype(np.int64)
+    for k in np.unique(level):
+        sets = np.flatnonzero(level == k)
+        for place in range(0, len(sets), n_rows):
+            yield sets[place : place + n_rows], unit * 2 ** int(k)
+
+
+def padded(sets, width, start, counts):
+    """Index of the members of ragged sets, padded to a width.
+
+    Returns
+    -------
+    index : ndarray of shape (n_sets, width), int64
+        Place in the flat array of members; the first one where there is none.
+    there : ndarray of shape (n_sets, width), bool
+    """
+    steps = np.arange(width)
+    there = steps < counts[sets, None]
+    return np.where(there, start[sets, None] + steps, 0), there
