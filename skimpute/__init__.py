@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute import datasets, masks, metrics
     from skimpute.baselines import MICEImputer, MissForestImputer
     from skimpute.cnp import AttnCNPRegressor, CNPRegressor
-    from skimpute.convcnp import ConvCNPRegressor
+    from skimpute.convcnp import ConvCNPImputer, ConvCNPRegressor
     from skimpute.display import ImputationDisplay
     from skimpute.vaeac import VAEACImputer
 
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AttnCNPRegressor",
     "CNPRegressor",
+    "ConvCNPImputer",
     "ConvCNPRegressor",
     "ImputationDisplay",
     "MICEImputer",
@@ -34,6 +35,7 @@ __all__ = [
 _HOMES = {
     "AttnCNPRegressor": "cnp",
     "CNPRegressor": "cnp",
+    "ConvCNPImputer": "convcnp",
     "ConvCNPRegressor": "convcnp",
     "ImputationDisplay": "display",
     "MICEImputer": "baselines",

@@ -3,13 +3,11 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 from scipy.special import logsumexp
-from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
 
 from skimpute.core import bridge, noise
-from skimpute.core.checks import Integral, Interval, Real, StrOptions, is_frame
+from skimpute.core.checks import Integral, Interval, Real, StrOptions
 from skimpute.core.neural import NeuralImputer
 from skimpute.nn.vaeac import VAEAC
 
@@ -347,19 +345,7 @@ class VAEACImputer(NeuralImputer):
             raise ValueError(f"estimator must be 'is' or 'mc', got {estimator!r}.")
         if not isinstance(n_importance, Integral) or n_importance < 1:
             raise ValueError(f"n_importance must be an int >= 1, got {n_importance!r}.")
-        X = self._validate_rows(X)
-        values, _ = self._encoder.code(X)
-        table = self._standardise(values)
-        observed = ~np.isnan(table)
-        target = observed.copy()
-        if scored is not None:
-            scored = np.asarray(scored, dtype=bool)
-            if scored.shape != values.shape:
-                raise ValueError(
-                    f"scored must have the shape of X, {values.shape}, got "
-                    f"{scored.shape}."
-                )
-            target[:, : scored.shape[1]] &= scored
+        values, table, observed, target, shift = self._read_scored(X, scored)
         keys = noise.row_keys(values, 0)
         n_draws = -(-int(n_importance) // self.n_models) * self.n_models
         step = max(_DRAWS_AT_ONCE // self.n_models, 1) * self.n_models
@@ -369,9 +355,6 @@ class VAEACImputer(NeuralImputer):
             )
             for start, stop in _pieces(n_draws, step)
         ]
-        scale = np.log(self._encoder.spread) + np.log(self._encoder.unit)
-        numbers = target[:, : len(scale)] & ~self._encoder.categorical
-        shift = -(numbers * scale).sum(axis=1)
         return np.concatenate(parts), shift, target.any(axis=1)
 
     def _log_weights_of(self, table, context, keys, start, stop, estimator):
@@ -386,82 +369,6 @@ class VAEACImputer(NeuralImputer):
 
         (weights,) = self._in_blocks(weigh, table, context, keys, axes=[1])
         return weights
-
-    def predict_distribution(self, X, quantiles=(0.05, 0.25, 0.5, 0.75, 0.95)):
-        """Predictive distribution of every missing cell.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-            Table with the columns of ``fit``.
-        quantiles : sequence of float, default=(0.05, 0.25, 0.5, 0.75, 0.95)
-            Levels in (0, 1).
-
-        Returns
-        -------
-        distribution : Bunch
-            ``mean`` and ``std``, tables of shape (n_samples, n_features), and
-            ``quantiles``, a dict with such a table for each level: in the units of the
-            data, NaN in observed cells and categorical columns (dates are in
-            microseconds). ``probabilities``, a dict with a table of shape (n_samples,
-            n_categories) for each categorical column, NaN in observed rows. Tables are
-            DataFrames. The mixture is over ``n_imputations`` latent codes, the same for
-            every row. With ``sigma="fixed"`` only their spread is reported.
-
-        Raises
-        ------
-        ValueError
-            If a level is outside (0, 1).
-        """
-        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
-        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
-            raise ValueError(f"quantiles must lie in (0, 1), got {quantiles}.")
-        X = self._validate_rows(X)
-        values, missing = self._encoder.code(X)
-
-        def describe(rows):
-            latent = self._quasi_noise(self.n_imputations, len(rows))
-            cells = self.module_.predictive(
-                self.module_.encode(self._batch(rows)), latent
-            )
-            moments = [cells.summary("mean"), cells.total_std()]
-            at = cells.quantiles(bridge.to_tensor(levels, self.device_))
-            at = cells.layout.columns_of(
-                at, at.new_zeros(*at.shape[:2], cells.n_labels)
-            )
-            results = [*moments, at, cells.probs.mean(0)]
-            return tuple(bridge.to_numpy(result) for result in results)
-
-        mean, std, at, probs = self._in_blocks(
-            describe, self._standardise(values), axes=[0, 0, 1, 0]
-        )
-        numbers = missing & ~self._encoder.categorical
-        width = values.shape[1]
-        index = X.index if is_frame(X) else None
-        names = [column.name for column in self._encoder.columns]
-
-        def as_frame(cells):
-            cells = np.where(numbers, cells, np.nan)
-            return pd.DataFrame(cells, index=index, columns=names)
-
-        middles = map(as_frame, self._unstandardise(at))
-        return Bunch(
-            mean=as_frame(self._unstandardise(mean)),
-            std=as_frame(std[:, :width] * self._encoder.scale_),
-            quantiles=dict(zip(levels.tolist(), middles, strict=True)),
-            probabilities=self._name_probabilities(probs, missing, index),
-        )
-
-    def _name_probabilities(self, probs, missing, index):
-        """Probabilities (n, n_categorical, n_categories) by column name."""
-        named = {}
-        for number, place in enumerate(np.flatnonzero(self._encoder.n_categories > 0)):
-            column = self._encoder.columns[place]
-            table = np.where(
-                missing[:, [place]], probs[:, number, : column.n_categories], np.nan
-            )
-            named[column.name] = pd.DataFrame(table, index, column.categories)
-        return named
 
 
 def _pieces(total, step):

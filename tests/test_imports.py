@@ -47,6 +47,11 @@ ARROWS = {
     "core.neural": {"core.base", "core.trained", *BELOW_BASE},
     "core.trained": {"core.bridge", "core.checks"},
     "core.lattice": set(),
+    "core.places": {"core.checks"},
+    "core.field_imputer": {
+        *("core.neural", "core.trained", "core.places", "core.lattice", "core.base"),
+        *BELOW_BASE,
+    },
     "core.field_regressor": {"core.trained", "core.lattice", *BELOW_BASE},
     "nn": {"nn"},
     **{method: {"core", "nn", *ROOMS} for method in METHODS},

@@ -50,6 +50,8 @@ class BaseImputer(TransformerMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    _scaling = "columns"  # of the numbers, see TableEncoder
+
     # -- the public contract
 
     def fit(self, X, y=None):
@@ -88,6 +90,7 @@ class BaseImputer(TransformerMixin, BaseEstimator):
             keep_empty_features=self.keep_empty_features,
             min_value=self.min_value,
             max_value=self.max_value,
+            scaling=self._scaling,
         )
         values, missing = self._encoder.update(X).finish().code(X)
         self._indicated = np.flatnonzero(missing.any(axis=0))

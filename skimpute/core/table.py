@@ -5,6 +5,7 @@ number of its category. Scaling happens in float64, relative to each column's la
 magnitude, so that 1e300 and 1e-300 survive the way to float32 and back.
 """
 
+import copy
 import warnings
 
 import numpy as np
@@ -71,6 +72,31 @@ class Moments:
         mean = np.where(varies | (self.count == 0), self.mean, self.low / unit)
         return unit, mean, np.where(varies & (spread > 0), spread, 1.0)
 
+    def finish_together(self, centred):
+        """As :meth:`finish`, with one unit and spread for all columns.
+
+        Parameters
+        ----------
+        centred : bool
+            Whether each column keeps a mean of its own, around which the spread is; a
+            column without values has that of all.
+        """
+        unit = self.unit.max(initial=0.0) or 1.0
+        total = max(self.count.sum(), 1)
+        means = self.mean * (self.unit / unit)
+        mean = (self.count * means).sum() / total
+        m2 = (self.m2 * (self.unit / unit) ** 2).sum()
+        if not centred:
+            m2 += (self.count * (means - mean) ** 2).sum()
+        spread = np.sqrt(m2 / total)
+        own = means if centred else np.full_like(means, mean)
+        width = len(self.count)
+        return (
+            np.full(width, unit),
+            np.where(self.count > 0, own, mean),
+            np.full(width, spread if spread > 0 else 1.0),
+        )
+
 
 class TableEncoder:
     """Columns of a table <-> coded table <-> standardised table.
@@ -87,6 +113,11 @@ class TableEncoder:
         Whether columns without any value in ``fit`` stay in the table.
     min_value, max_value : float or array-like of shape (n_features,), default=-+inf
         Bounds of imputed numbers.
+    scaling : {"columns", "together", "centred"}, default="columns"
+        Whether every numeric column has its own mean and spread, or all have the same
+        ones, since they are values of one function at several places; "centred" takes
+        each column's mean away, and one spread of what is left. Then no column counts
+        as empty or constant, unless all do.
 
     Attributes
     ----------
@@ -108,12 +139,14 @@ class TableEncoder:
         keep_empty_features=True,
         min_value=-np.inf,
         max_value=np.inf,
+        scaling="columns",
     ):
         self.categorical_features = categorical_features
         self.missing_values = missing_values
         self.keep_empty_features = keep_empty_features
         self.min_value = min_value
         self.max_value = max_value
+        self.scaling = scaling
         self.columns = None
         self._moments = None
 
@@ -144,16 +177,50 @@ class TableEncoder:
         self.categorical = categorical
         self.empty = np.where(categorical, ~seen, self._moments.count == 0)
         self.integer = np.array([c.integer for c in self.columns])
-        self.unit, self.mean, self.spread = self._moments.finish()
+        if self.scaling == "columns":
+            scaling = self._moments.finish()
+        else:
+            scaling = self._moments.finish_together(self.scaling == "centred")
+        self.unit, self.mean, self.spread = scaling
         for array, neutral in ((self.unit, 1.0), (self.mean, 0.0), (self.spread, 1.0)):
             array[categorical] = neutral
         varies = self._moments.high > self._moments.low
         self.constant = ~categorical & ~self.empty & ~varies
+        if self.scaling != "columns" and (self._moments.count > 0).any():
+            low, high = self._moments.low.min(), self._moments.high.max()
+            self.constant = ~categorical & (low == high)
+            self.empty = np.zeros_like(self.empty)
         self.kept = np.ones(len(self.columns), dtype=bool)
         if not self.keep_empty_features:
             self.kept = ~self.empty
         self._moments = None
         return self
+
+    def with_columns(self, n_columns):
+        """Copy for another number of columns of the same kind; needs one scaling.
+
+        Parameters
+        ----------
+        n_columns : int
+            Number of numeric columns.
+
+        Returns
+        -------
+        encoder : TableEncoder
+        """
+        encoder = copy.copy(self)
+        first = self.columns[0]
+        encoder.columns = [
+            Column(f"x{i}", NUMBER, first.dtype, first.integer)
+            for i in range(n_columns)
+        ]
+        for name in (
+            *("n_categories", "categorical", "empty", "integer", "constant", "kept"),
+            *("unit", "mean", "spread"),
+        ):
+            setattr(encoder, name, np.full(n_columns, getattr(self, name)[0]))
+        encoder._low, encoder._high = encoder._bounds()
+        return encoder
 
     @property
     def mean_(self):

@@ -154,9 +154,9 @@ class UNet(nn.Module):
         self.multiple = 2 ** len(self.down)
         # How far it sees depends on a point's place between multiples: in all, and at
         # most to one side.
-        n, k = self.multiple - 1, kernel_size
-        self.receptive_field = n * (2 * k - 3) + k - 1
-        self.halo = math.ceil(n * (k - 1) / self.multiple) * self.multiple
+        reach = (self.multiple - 1) * (kernel_size - 1)
+        self.receptive_field = reach // self.multiple * self.multiple + reach + 1
+        self.halo = math.ceil(reach / self.multiple) * self.multiple
         self.padding_mode = padding_mode
 
     def forward(self, h, empty=None):
@@ -206,8 +206,11 @@ def _join_above(parts, skip):
     return torch.cat([skip[0], above], 1), torch.cat([period, empty], 1)
 
 
-def _apply_to_periodic(layer, empty, n_copies=5):
+def _apply_to_periodic(layer, empty):
     """One period of what a layer makes of an endless periodic field."""
+    # So many periods that the middle ones do not see the ends: one more than a multiple
+    # of four, and no fewer than the kernel has weights.
+    n_copies = max(layer.kernel_size) + (1 - max(layer.kernel_size)) % 4
     axes = [axis for axis in (2, 3) if layer.kernel_size[axis - 2] > 1]
     copies = [n_copies if axis in axes else 1 for axis in range(4)]
     made = layer(empty.repeat(*copies))

@@ -53,6 +53,8 @@ class ConvCNP(FieldModule):
         Of the convolutions; None is 11 for the small network on a line, else 5.
     min_std : float, default=1e-3
         Floor of the standard deviation, standardised units.
+    d_given : int, default=0
+        Further channels of the network's input, given on the lattice.
 
     Notes
     -----
@@ -71,6 +73,7 @@ class ConvCNP(FieldModule):
         width=None,
         kernel_size=None,
         min_std=1e-3,
+        d_given=0,
     ):
         super().__init__()
         if width is None:
@@ -80,7 +83,7 @@ class ConvCNP(FieldModule):
         self.log_scale_in = nn.Parameter(torch.tensor(first_scale))
         self.log_scale_out = nn.Parameter(torch.tensor(first_scale))
         self.cnn = _make_cnn(architecture, d_x, width, kernel_size)
-        self.first = nn.Linear(2 * d_y, width)
+        self.first = nn.Linear(2 * d_y + d_given, width)
         self.last = nn.Linear(self.cnn.d_out, 2 * d_y)
         self.windowed = True
         self.apply(_start_as_xavier)
@@ -120,7 +123,7 @@ class ConvCNP(FieldModule):
         """How far from a tile context points still change it."""
         return self.margin + window_width(self.scale_in, self.d_x)
 
-    def on_lattice(self, xc, yc, observed, shape):
+    def on_lattice(self, xc, yc, observed, shape, given=None):
         """What the network makes of a context, on a lattice that starts at 0.
 
         Parameters
@@ -131,6 +134,8 @@ class ConvCNP(FieldModule):
             Values, and which of them are known.
         shape : tuple of int
             Lattice points along every axis.
+        given : Tensor of shape (1, *shape, d_given), default=None
+            Further channels.
 
         Returns
         -------
@@ -141,8 +146,10 @@ class ConvCNP(FieldModule):
         channels = torch.cat([known, torch.where(observed, yc, 0.0)], -1)
         field = spread(xc, channels, self.scale_in, shape, self.windowed)
         density, signal = field.chunk(2, dim=-1)
-        h = self.first(torch.cat([density, signal / (density + _EPSILON)], -1))
-        h = h.sigmoid()
+        parts = [density, signal / (density + _EPSILON)]
+        if given is not None:
+            parts.append(given.expand(len(xc), *given.shape[1:]))
+        h = self.first(torch.cat(parts, -1)).sigmoid()
         h = h if self.d_x == 2 else h.unsqueeze(1)
         h = h.permute(0, 3, 1, 2)  # in memory the channels stay last
         if isinstance(self.cnn, UNet):
@@ -180,7 +187,7 @@ class ConvCNP(FieldModule):
 
     def encode(self, batch):
         """Put the context on a lattice around all points of each task."""
-        first, shape = self._lattice_around(torch.cat([batch.xc, batch.xt], 1))
+        first, shape = self.lattice_around(torch.cat([batch.xc, batch.xt], 1))
         values = self.on_lattice(
             batch.xc - first[:, None], batch.yc, batch.yc_observed, shape
         )
@@ -188,14 +195,17 @@ class ConvCNP(FieldModule):
 
     def predictive(self, state, xt):
         """Gaussian values at the targets, from the lattice around them."""
-        raw = read(
-            state.values, xt - state.first[:, None], self.scale_out, self.windowed
-        )
+        return self.at(state.values, xt - state.first[:, None])
+
+    def at(self, values, x):
+        """Gaussian values at coordinates relative to the lattice's first point."""
+        raw = read(values, x, self.scale_out, self.windowed)
         return gaussian(raw, self.min_std)
 
-    def _lattice_around(self, x):
-        """First point of each task's lattice, and the shape of all of them."""
-        margin = self.rim + min(self.cnn.halo, max(self.multiple // 2, 32))
+    def lattice_around(self, x, margin=None):
+        """First lattice point of each task, (n_tasks, d_x), and the shape of all."""
+        if margin is None:
+            margin = self.rim + min(self.cnn.halo, max(self.multiple // 2, 32))
         low = ((x.amin(1) - margin) / self.multiple).floor() * self.multiple
         length = (x.amax(1) + margin - low).amax(0) + 1
         shape = (length / self.multiple).ceil() * self.multiple

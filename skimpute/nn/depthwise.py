@@ -41,6 +41,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x):
         """Map (n_rows, n_channels, n_1, n_2) to the same shape."""
         y = depthwise(x, self.weight, self.padding_mode)
+        assert self.bias is not None  # there always is one
         return y + self.bias[:, None, None].to(y.dtype)
 
 
@@ -108,11 +109,11 @@ def _gradient_by_weight(grad, x, weight, padding):
     only = (False, True, False)
     rows, columns = padding
     x = pad(x, (columns, columns))
-    strips = []
+    strips, first = [], 0
     for strip in weight.split(_STRIP, dim=3):
-        first = sum(done.shape[3] for done in strips)
         seen = x[..., first : first + grad.shape[3] + strip.shape[3] - 1]
         strips.append(_gradients(grad, seen, strip, [rows, 0], only)[1])
+        first += strip.shape[3]
     return torch.cat(strips, 3)
 
 

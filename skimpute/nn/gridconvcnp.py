@@ -29,7 +29,7 @@ class GridConvCNP(nn.Module):
     shape : tuple of int
         ``(T,)``, ``(H, W)`` or ``(H, W, C)``.
     width : int, default=32
-        Channels of the convolutions; 128 in the paper, 10 to 15 times as slow.
+        Channels of the convolutions; 128 in the paper, some five times as slow.
     first_kernel_size : int, default=9
         Of the convolution that spreads the context; odd. 9, or 7 for images of more
         than 50 pixels (Table 5).
@@ -58,8 +58,12 @@ class GridConvCNP(nn.Module):
 
     Notes
     -----
-    The last four are the ablations of Table 6. Cost and memory are linear in the number
-    of places. The paper's widths give the models of Table 5:
+    The last four are the ablations of Table 6. Time and memory are linear in the number
+    of places. In eval mode a row's answer is the same to the last bit wherever it
+    stands in a block of 16 rows or more (of fewer, torch convolves in other ways).
+
+    The first filter starts as a Gaussian of weight one, so that density is the share of
+    the neighbourhood that is context. The paper's widths give the models of Table 5:
 
     ==========  =====  =================  ===========  ========  ========  ==========
     model       width  first_kernel_size  kernel_size  n_blocks  n_layers  parameters
@@ -116,6 +120,7 @@ class GridConvCNP(nn.Module):
             self.n_axes, width, kernel_size, n_blocks, n_layers, padding_mode
         )
         self.mlp = _pointwise_mlp(width, min(width, _MLP_WIDTH), 2 * n_channels)
+        self.apply(_start_with_equal_variances)
         self._check_room()
 
     @property
@@ -240,11 +245,28 @@ def _image_shape(shape):
 
 
 def _bump(n_axes, size, scale):
-    """Exponentiated quadratic around the middle of a filter, (1, 1, k or 1, k)."""
+    """Gaussian of weight one around the middle of a filter, (1, 1, k or 1, k)."""
     steps = torch.arange(size, dtype=scale.dtype, device=scale.device) - size // 2
     along = torch.exp(-0.5 * (steps / scale).square())
+    along = along / along.sum()
     other = along if n_axes == 2 else along.new_ones(1)
     return (other[:, None] * along)[None, None]
+
+
+def _start_with_equal_variances(layer):
+    """Weights that keep the size of what passes: Glorot's, 1 / k along a channel.
+
+    Torch's own shrink it at each of nine layers; after 400 steps on MNIST the log
+    likelihood was 0.03 lower with them (three seeds).
+    """
+    if not isinstance(layer, nn.Conv2d):
+        return
+    if layer.groups > 1:
+        nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+    else:
+        nn.init.xavier_normal_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _pointwise_mlp(d_in, width, d_out):

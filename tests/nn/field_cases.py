@@ -9,6 +9,7 @@ import torch
 
 from skimpute.core.batch import Batch
 from skimpute.nn.cnp import CNP, AttnCNP
+from skimpute.nn.convcnp import ConvCNP
 
 
 def factory(make_module, **defaults):
@@ -22,11 +23,26 @@ def factory(make_module, **defaults):
     return make
 
 
+class FineConvCNP(ConvCNP):
+    """On a lattice of so many points per unit of the coordinates of these tests."""
+
+    points_per_unit = 8
+
+    def encode(self, batch):
+        n = self.points_per_unit
+        return super().encode(replace(batch, xc=n * batch.xc, xt=n * batch.xt))
+
+    def predictive(self, state, xt):
+        return super().predictive(state, self.points_per_unit * xt)
+
+
 FIELD_MODULES = {
     "cnp": factory(CNP, width=64),
     "attncnp": factory(AttnCNP, width=32),
     "attncnp_paper": factory(AttnCNP, width=32, residual=False),
     "attncnp_images": factory(AttnCNP, width=32, n_heads=4, n_self_attention=2),
+    "convcnp": factory(FineConvCNP, width=8),
+    "convcnp_unet": factory(FineConvCNP, width=8, architecture="unet"),
 }
 # The tasks of `make_field_batch`, by their place in it.
 FULL, EMPTY, WITHOUT_TARGET, SINGLE = range(4)

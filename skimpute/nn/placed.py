@@ -1,0 +1,155 @@
+"""Rows of a table as fields: each column is a value at a place of its own."""
+
+import copy
+
+import torch
+from torch import nn
+
+from skimpute.nn.convcnp import ConvCNP
+from skimpute.nn.heads import RowDistribution, TableLayout
+from skimpute.nn.setconv import spread
+
+_MIN_PROBABILITY = 0.01  # of a category; its slot's mean may be anything
+
+
+class PlacedConvCNP(nn.Module):
+    """ConvCNP off the grid whose points lie at the same places in every row.
+
+    Parameters
+    ----------
+    places : Tensor of shape (n_places, d_x)
+        Coordinates in units of the lattice spacing, d_x 1 or 2.
+    d_identity : int, default=0
+        Numbers that are learned of every place, so that the network knows which one it
+        looks at; 0 keeps it translation equivariant.
+    **options
+        Of :class:`~skimpute.nn.convcnp.ConvCNP`.
+    """
+
+    places: torch.Tensor
+
+    def __init__(self, places, d_identity=0, **options):
+        super().__init__()
+        self.register_buffer("places", places)
+        # Places that are known one by one need no empty space around them.
+        self.margin = 2 if d_identity else None
+        self.convcnp = ConvCNP(places.shape[1], 1, d_given=d_identity, **options)
+        self.identity = nn.Parameter(torch.randn(len(places), d_identity))
+
+    def with_shape(self, places):
+        """Copy for other places; its weights are the same and its own."""
+        field = copy.deepcopy(self)
+        field.places = places.to(self.places)
+        return field
+
+    def forward(self, values, context):
+        """Distribution of the values at all places given those in the context.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n_rows, n_places)
+            Standardised; what is not context is never looked at.
+        context : Tensor of shape (n_rows, n_places), bool
+
+        Returns
+        -------
+        values : torch.distributions.Normal
+            Of shape (n_rows, n_places).
+        """
+        model = self.convcnp
+        first, shape = model.lattice_around(self.places[None], self.margin)
+        places = self.places[None] - first[:, None]
+        given = None
+        if self.identity.shape[1]:
+            ones = torch.ones_like(self.identity[:, :1])
+            parts = torch.cat([ones, self.identity], 1)[None]
+            spreaded = spread(places, parts, model.scale_in, shape)
+            given = spreaded[..., 1:] / (spreaded[..., :1] + 1e-3)
+        places = places.expand(len(values), -1, -1)
+        field = model.on_lattice(
+            places, values.unsqueeze(-1), context.unsqueeze(-1), shape, given
+        )
+        law = model.at(field, places)
+        return torch.distributions.Normal(
+            law.mean[..., 0], law.stddev[..., 0], validate_args=False
+        )
+
+
+class PlacedField(nn.Module):
+    """A field model as a model of table rows; categories are values 0 and 1 at places.
+
+    Parameters
+    ----------
+    field : torch.nn.Module
+        Maps values and context of shape (n_rows, n_places) to a Normal of that shape.
+    n_categories : sequence of int
+        Per column: 0 for a number, one place, else the number of categories, each of
+        which has a place.
+    score_context : bool, default=False
+        Whether context values are targets too, as for the paper's images (D.1).
+    """
+
+    phases = ("fit",)
+    latent_dim = 0  # the predictive distribution is no mixture
+
+    def __init__(self, field, n_categories, score_context=False):
+        super().__init__()
+        self.field = field
+        self.layout = TableLayout(n_categories)
+        self.score_context = score_context
+
+    def phase_parameters(self, phase):
+        """All parameters, in the only phase."""
+        return list(self.parameters())
+
+    def progress(self, share):
+        """Take note of the share of training done; nothing depends on it."""
+
+    def selectable(self, share):
+        """Any epoch may be kept as the best."""
+        return True
+
+    def loss(self, batch, generator=None, phase="fit"):
+        """Minus the log likelihood of each row per observed target place.
+
+        Returns
+        -------
+        loss : Tensor of shape (n_rows,)
+            Nats per place, standardised units; 0 for a row without target.
+        """
+        return self._loss(batch, batch.observed if self.score_context else batch.target)
+
+    def validate(self, batch, generator=None):
+        """Loss of the hidden places alone."""
+        return self._loss(batch, batch.target)
+
+    def _loss(self, batch, target):
+        slots = self.layout.encode(batch.values, batch.observed)
+        column = self.layout.column
+        law = self.field(slots, batch.context[:, column])
+        target = target[:, column]
+        log_prob = torch.where(target, law.log_prob(slots), 0.0)
+        return -log_prob.sum(1) / target.sum(1).clamp(min=1)
+
+    def encode(self, batch):
+        """Gaussian law of every place, given the context."""
+        slots = self.layout.encode(batch.values, batch.context)
+        return self.field(slots, batch.context[:, self.layout.column])
+
+    def predictive(self, state, latent=None):
+        """Law of every column, as a mixture of one.
+
+        Returns
+        -------
+        rows : RowDistribution with batch shape (1, n_rows, n_columns)
+            A category has the probability that its place says, floored and
+            renormalised.
+        """
+        raw = self.layout.raw_outputs(
+            state.mean, state.stddev, 0.0, min_probability=_MIN_PROBABILITY
+        )
+        return RowDistribution(self.layout, raw[None], min_sigma=0.0)
+
+    def draws(self, state, latent, uniforms):
+        """Rows drawn from the law, (n_draws, n_rows, n_columns)."""
+        return self.predictive(state).draw(uniforms)
