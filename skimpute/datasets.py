@@ -1,16 +1,16 @@
-"""Bundled and generated tables with gaps, and random functions of known law."""
-
-from importlib import resources
+"""Bundled and generated tables and series, and random functions of known law."""
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
 from skimpute.core import populations, processes
+from skimpute.core.bundled import as_objects, read_bundled
 
 __all__ = [
     "gaussian_conditional",
     "gp_conditional",
+    "load_lynx_hare",
     "load_penguins",
     "make_gaussian_table",
     "make_gp_tasks",
@@ -71,14 +71,62 @@ def load_penguins(*, return_X_y=False, as_frame=True):
     >>> int(penguins["sex"].isna().sum())
     11
     """
-    path = resources.files("skimpute") / "data" / "penguins.csv"
     kinds = dict.fromkeys(("island", "sex", "species"), "category") | {"year": "Int64"}
-    with path.open(encoding="utf-8") as file:
-        frame = pd.read_csv(file, dtype=kinds)
+    frame = read_bundled("penguins", kinds)
     X, y = frame.drop(columns="species"), frame["species"]
     if not as_frame:
-        frame, X, y = (_as_array(part) for part in (frame, X, y))
+        frame, X, y = (as_objects(part) for part in (frame, X, y))
     return (X, y) if return_X_y else frame
+
+
+def load_lynx_hare(*, as_frame=True):
+    """Load the pelts of lynx and hare traded by the Hudson's Bay Company, 1845-1935.
+
+    Predators and prey that rise and fall together every ten years or so: one row a
+    year, 91 in all, without gaps.
+
+    ============  =========  ========================================================
+    column        dtype      meaning
+    ============  =========  ========================================================
+    ``year``      int64      1845 to 1935
+    ``hare``      float64    snowshoe hare, the prey, thousands of pelts
+    ``lynx``      float64    Canadian lynx, the predator, thousands of pelts
+    ============  =========  ========================================================
+
+    Parameters
+    ----------
+    as_frame : bool, default=True
+        Whether to return a DataFrame. Otherwise a float array.
+
+    Returns
+    -------
+    data : DataFrame or ndarray of shape (91, 3)
+        The series; a new copy at each call.
+
+    Notes
+    -----
+    ``docs/src/tutorials/pelts.csv`` of Cropbox.jl [1]_ with a shorter header, under the
+    MIT licence, whose text lies beside the file. That copy names no source; it is
+    believed to be the series that was digitised after Leigh [2]_. Pelts are what
+    trappers brought in, not a census. Other copies differ: the hare of MacLulich (1937)
+    runs about a year later.
+
+    References
+    ----------
+    .. [1] Cropbox.jl, Copyright (c) 2019-2021 Kyungdahm Yun,
+       https://github.com/cropbox/Cropbox.jl.
+    .. [2] Leigh (1968), "The ecological role of Volterra's equations", in Some
+       Mathematical Problems in Biology, American Mathematical Society.
+
+    Examples
+    --------
+    >>> from skimpute.datasets import load_lynx_hare
+    >>> pelts = load_lynx_hare()
+    >>> pelts.shape, float(pelts["lynx"].max())
+    ((91, 3), 79.35)
+    """
+    frame = read_bundled("lynx_hare")
+    return frame if as_frame else frame.to_numpy(dtype=np.float64)
 
 
 def make_gaussian_table(
@@ -243,14 +291,12 @@ def make_mixed_table(
     _check_count(n_numeric + n_categorical, "n_numeric + n_categorical")
     if _check_count(n_categories, "n_categories", 2) > 26:
         raise ValueError(f"n_categories must be at most 26, got {n_categories}.")
-    factors = rng.standard_normal((n_samples, 2))
-    columns = {}
-    for j in range(n_numeric):
-        columns[f"number_{j}"] = _bent(factors, rng)
+    numbers, kinds = processes.mixed_draw(
+        rng, n_samples, n_numeric, n_categorical, n_categories
+    )
     names = [chr(ord("a") + k) for k in range(n_categories)]
-    for j in range(n_categorical):
-        scores = [3.0 * _bent(factors, rng) for _ in names]
-        codes = np.argmax(scores + rng.gumbel(size=(n_categories, n_samples)), axis=0)
+    columns = {f"number_{j}": column for j, column in enumerate(numbers)}
+    for j, codes in enumerate(kinds):
         columns[f"kind_{j}"] = pd.Categorical.from_codes(codes, categories=names)
     complete = pd.DataFrame(columns)
     observed = _observed(complete.shape, missing_rate, rng)
@@ -501,17 +547,6 @@ def make_predator_prey(
     )
     names = ["predators", "prey"]
     return Bunch(**processes.long_form(at, y), length=length, target_names=names)
-
-
-def _as_array(frame):
-    return frame.astype(object).where(frame.notna(), np.nan).to_numpy()
-
-
-def _bent(factors, rng):
-    """Draw one column: a straight and a curved function of the factors, and noise."""
-    straight, curved = rng.standard_normal((2, 2))
-    column = factors @ straight + np.sin(1.5 * (factors @ curved))
-    return column + 0.3 * rng.standard_normal(len(factors))
 
 
 def _coordinates(rng, n_tasks, n_points, low, high):

@@ -6,13 +6,10 @@ Both put together what `skimpute.plotting` draws one by one.
 import numpy as np
 import pandas as pd
 
+from skimpute.core.drawing import IMPUTED, INK, OBSERVED, need_matplotlib
 from skimpute.plotting import (
-    IMPUTED,
-    INK,
-    OBSERVED,
     as_frame,
     history_series,
-    need_matplotlib,
     plot_distribution,
     plot_pattern,
     plot_training,

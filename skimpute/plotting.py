@@ -1,4 +1,4 @@
-"""Pictures of gaps, of what was put into them, and of training.
+"""Pictures of gaps, of what was put into them, of fields, and of training.
 
 The functions take data, draw on the ``ax`` they are given and return it.
 `skimpute.display` puts several of them on one page. matplotlib is optional:
@@ -9,11 +9,17 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = ["plot_distribution", "plot_pattern", "plot_training"]
+from skimpute.core.drawing import IMPUTED, INK, OBSERVED, PALE, SCORE, new_axes
+from skimpute.field_plots import plot_function, plot_images
 
-# Grey and vermilion differ in lightness too: for print and colour-blind eyes.
-OBSERVED, IMPUTED, SCORE = "#8a97a6", "#d55e00", "#0072b2"
-PALE, INK = "#e8ebee", "#333333"
+__all__ = [
+    "plot_distribution",
+    "plot_function",
+    "plot_images",
+    "plot_pattern",
+    "plot_training",
+]
+
 _MAX_BARS = 12  # numbers with at most this many distinct values are drawn as bars
 _MAX_KINDS = 8  # bars of a column of categories; the rest is put together
 _MAX_BANDS = 400  # rows of the pattern picture; more rows are averaged into these
@@ -41,7 +47,7 @@ def plot_pattern(X, *, ax=None):
         The axes of the pattern; its child axes holds the shares of gaps.
     """
     frame = as_frame(X)
-    ax = _new_axes(ax, (max(5.0, min(12.0, 0.55 * frame.shape[1] + 2)), 4.6))
+    ax = new_axes(ax, (max(5.0, min(12.0, 0.55 * frame.shape[1] + 2)), 4.6))
     missing = frame.isna().to_numpy()
     gappy = missing[missing.any(axis=1)]
     n_rows, n_columns = missing.shape
@@ -93,7 +99,7 @@ def plot_distribution(observed, imputed, *, name=None, ax=None):
     ax : matplotlib Axes
         The axes drawn on.
     """
-    ax = _new_axes(ax, (4.0, 3.0))
+    ax = new_axes(ax, (4.0, 3.0))
     observed = pd.Series(observed).dropna()
     imputed = [pd.Series(draw).dropna() for draw in imputed]
     imputed = [draw for draw in imputed if len(draw)]
@@ -139,7 +145,7 @@ def plot_training(history, *, ax=None):
             "history has no epoch with a 'loss'. Pass history_ of a fitted estimator "
             "that is trained by epochs."
         )
-    ax = _new_axes(ax, (5.5, 3.4))
+    ax = new_axes(ax, (5.5, 3.4))
     style = {"marker": "o", "ms": 3} if len(epochs) < 30 else {}
     lines = ax.plot(epochs, loss, color=INK, lw=1.4, label="loss", **style)
     ax.set_xlabel("epoch")
@@ -411,23 +417,6 @@ def _draw_score(ax, epochs, score, style):
 
 
 # -- helpers -------------------------------------------------------------------------
-
-
-def need_matplotlib():
-    """matplotlib.pyplot, or an error that names the extra."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "plots need matplotlib, which is not installed. "
-            'Install it with: pip install "skimpute[plot]"'
-        ) from error
-    return plt
-
-
-def _new_axes(ax, size):
-    plt = need_matplotlib()
-    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
 def as_frame(X, names=None):

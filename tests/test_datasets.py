@@ -1,5 +1,7 @@
 """Bundled and generated tables: shapes, types, known truth, refusals."""
 
+from importlib import resources
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from skimpute.datasets import (
     gaussian_conditional,
     gp_conditional,
+    load_lynx_hare,
     load_penguins,
     make_gaussian_table,
     make_gp_tasks,
@@ -73,6 +76,49 @@ def test_penguins_are_a_new_copy_each_time():
     frame = load_penguins()
     frame.loc[0, "island"] = "Dream"
     assert load_penguins().loc[0, "island"] == "Torgersen"
+
+
+def test_lynx_and_hare_have_their_years_and_peaks():
+    pelts = load_lynx_hare()
+    assert pelts.dtypes.astype(str).to_dict() == {
+        "year": "int64",
+        "hare": "float64",
+        "lynx": "float64",
+    }
+    np.testing.assert_array_equal(pelts["year"], np.arange(1845, 1936))
+    assert pelts.notna().all(axis=None)
+    assert pelts[["hare", "lynx"]].min().min() > 0
+    hare = pelts.set_index("year")["hare"]
+    assert hare.idxmax() == 1863
+    peaks = hare[(hare > hare.shift(1)) & (hare > hare.shift(-1)) & (hare > 40)]
+    assert {1863, 1875, 1886, 1895, 1904, 1912, 1923, 1933} <= set(peaks.index)
+
+
+def test_hare_rises_before_lynx():
+    _, hare, lynx = np.log(load_lynx_hare(as_frame=False)).T
+    lags = np.arange(-4, 5)
+    agreement = [
+        np.corrcoef(hare[4 - lag : 87 - lag], lynx[4:87])[0, 1] for lag in lags
+    ]
+    assert lags[np.argmax(agreement)] in (1, 2)
+
+
+def test_lynx_and_hare_as_an_array():
+    table = load_lynx_hare(as_frame=False)
+    assert table.shape == (91, 3)
+    assert table.dtype == np.float64
+    np.testing.assert_array_equal(table, load_lynx_hare().to_numpy())
+
+
+def test_lynx_and_hare_are_a_new_copy_each_time():
+    pelts = load_lynx_hare()
+    pelts.loc[0, "hare"] = -1.0
+    assert load_lynx_hare().loc[0, "hare"] == 19.58
+
+
+def test_the_licence_of_lynx_and_hare_comes_with_them():
+    text = resources.files("skimpute") / "data" / "lynx_hare_licence.txt"
+    assert "Permission is hereby granted" in text.read_text("utf-8")
 
 
 def test_gaussian_table_has_the_asked_law():

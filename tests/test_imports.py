@@ -8,13 +8,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "skimpute"
 
-ROOMS = {"masks", "metrics", "pooling", "plotting", "display", "datasets"}
+ROOMS = {
+    *("masks", "metrics", "pooling", "plotting", "field_plots", "display", "datasets")
+}
 METHODS = {"vaeac", "convcnp", "cnp", "ornet", "cgml", "vamoh", "gain", "baselines"}
 AROUND = {"multiple", "selection", "saving", "cli"}
 BELOW_BASE = {
     *("core.checks", "core.bridge", "core.noise", "core.columns", "core.table"),
     *("core.fields", "core.batch", "core.training"),
-    *(ROOMS - {"plotting", "display"}),
+    *(ROOMS - {"plotting", "field_plots", "display"}),
 }
 
 # Room -> the rooms it may import. "core" and "nn" stand for all of their files.
@@ -24,23 +26,27 @@ ARROWS = {
     "core.checks": set(),
     "core.bridge": set(),
     "core.cells": set(),
+    "core.drawing": set(),
     "core.textfile": set(),
     "core.noise": {"core.checks"},
     "core.processes": {"core.checks", "core.bridge"},
     "core.populations": {"core.checks", "core.bridge"},
+    "core.bundled": set(),
     "core.batch": {"core.bridge", "masks"},
     "masks": {"core.checks", "core.bridge"},
     "metrics": {"core.checks", "core.cells"},
     "pooling": {"core.checks"},
-    "plotting": {"core.checks"},
-    "display": {"core.checks", "plotting"},
+    "field_plots": {"core.drawing"},
+    "plotting": {"core.checks", "core.drawing", "field_plots"},
+    "display": {"core.checks", "core.drawing", "plotting"},
     "core.column_models": {"core.checks"},
     "core.chained": {"core.checks", "core.column_models", "core.noise"},
     "core.columns": {"core.checks"},
     "core.table": {"core.checks", "core.bridge", "core.columns", "masks"},
     "core.fields": {"core.batch", "core.checks", "core.bridge", "masks"},
     "datasets": {
-        *("core.checks", "core.bridge", "core.processes", "core.populations", "masks")
+        *("core.checks", "core.bridge", "core.processes", "core.populations"),
+        *("core.bundled", "masks"),
     },
     "core.training": {"core.bridge"},
     "core.base": BELOW_BASE,
@@ -70,10 +76,13 @@ PACKAGES = {
     "core.noise": {"numpy", "scipy", "torch"},
     "core.processes": {"numpy", "scipy"},
     "core.populations": {"numpy", "scipy"},
+    "core.bundled": {"numpy", "pandas"},
     "core.textfile": {"pandas"},
     "masks": {"numpy", "scipy", "torch"},
     "metrics": {"numpy", "scipy"},
     "pooling": {"numpy", "scipy"},
+    "core.drawing": {"matplotlib"},
+    "field_plots": {"numpy", "matplotlib"},
     "plotting": {"numpy", "pandas", "scipy", "matplotlib"},
     "display": {"numpy", "pandas", "matplotlib"},
     "nn": {"torch"},

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from skimpute.datasets import load_penguins, make_gaussian_table, make_mixed_table
-from skimpute.plotting import plot_distribution, plot_pattern, plot_training
+from skimpute.plotting import (
+    plot_distribution,
+    plot_function,
+    plot_images,
+    plot_pattern,
+    plot_training,
+)
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -144,6 +150,165 @@ def test_training_curve_without_validation():
     assert len(ax.lines) == 1
     with pytest.raises(ValueError, match="history has no epoch with a 'loss'"):
         plot_training([])
+
+
+# -- images
+
+
+BLUE = np.array([0x24, 0x56, 0xD6]) / 255
+
+
+def test_missing_pixels_are_blue_and_others_grey():
+    ax = plot_images([[0.0, np.nan, 1.0, 2.0, 4.0, np.nan]], (2, 3))
+    pixels = ax.images[0].get_array()
+    assert pixels.shape == (2, 3, 3)
+    np.testing.assert_allclose(pixels[[0, 1], [1, 2]], [BLUE, BLUE])
+    np.testing.assert_allclose(pixels[0, 2], [0.25] * 3)
+    np.testing.assert_allclose(pixels[1, :2], [[0.5] * 3, [1.0] * 3])
+    draw(ax)
+
+
+def test_colours_are_red_green_and_blue():
+    image = np.linspace(0, 1, 2 * 2 * 3)
+    image[3] = np.nan
+    pixels = plot_images(image[None], (2, 2, 3)).images[0].get_array()
+    np.testing.assert_allclose(pixels[1], image.reshape(2, 2, 3)[1])
+    np.testing.assert_allclose(pixels[0, 1], BLUE)  # one channel of it is missing
+
+
+def test_all_images_share_one_scale():
+    ax = plot_images([np.zeros((1, 4)), np.full((1, 4), 2.0), [[0, 1, 2, 3]]], (2, 2))
+    middle = ax.images[1].get_array()
+    np.testing.assert_allclose(middle, 2 / 3)
+    ax = plot_images(np.full((1, 4), 2.0), (2, 2), vmin=1, vmax=3)
+    np.testing.assert_allclose(ax.images[0].get_array(), 0.5)
+    ax = plot_images(np.full((1, 4), 9.0), (2, 2), vmin=1, vmax=3)
+    np.testing.assert_allclose(ax.images[0].get_array(), 1.0)
+
+
+def places_of(ax):
+    """Line and column of each image."""
+    corners = [image.get_extent() for image in ax.images]
+    left, top = np.transpose([(corner[0], corner[3]) for corner in corners])
+    return [np.unique(side, return_inverse=True)[1].tolist() for side in (top, left)]
+
+
+def test_single_table_is_wrapped():
+    lines, columns = places_of(plot_images(np.zeros((5, 4)), (2, 2), n_columns=2))
+    assert lines == [0, 0, 1, 1, 2]
+    assert columns == [0, 1, 0, 1, 0]
+    lines, _ = places_of(plot_images(np.zeros((11, 4)), (2, 2)))
+    assert lines == [0] * 10 + [1]
+
+
+def test_each_table_of_a_list_is_a_line_with_its_label():
+    _, ax = plt.subplots()
+    tables = [np.zeros((3, 6)), pd.DataFrame(np.ones((2, 6)))]
+    assert plot_images(tables, (2, 3), labels=["context", "mean"], ax=ax) is ax
+    lines, columns = places_of(ax)
+    assert lines == [0, 0, 0, 1, 1]
+    assert columns == [0, 1, 2, 0, 1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["context", "mean"]
+    draw(ax)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, 3.0])
+def test_images_of_one_value_can_be_drawn(value):
+    draw(plot_images(np.full((2, 4), value), (2, 2, 1), labels=["a"]))
+
+
+def test_infinite_pixels_do_not_set_the_scale():
+    ax = plot_images([[0.0, 1.0, np.inf, -np.inf]], (2, 2))
+    np.testing.assert_allclose(ax.images[0].get_array()[..., 0], [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    "rows, grid_shape, options, message",
+    [
+        (np.zeros((2, 5)), (2, 3), {}, r"the 6 columns of grid_shape.*shape \(2, 5\)"),
+        ([np.zeros((2, 6)), np.zeros(6)], (2, 3), {}, r"shape \(6,\)"),
+        (np.zeros(6), (2, 3), {}, r"rows must be a table .* of shape \(6,\)"),
+        (np.zeros((0, 6)), (2, 3), {}, "rows has no image"),
+        (np.zeros((2, 6)), (6,), {}, r"got \(6,\). Draw a series with plot_function"),
+        (np.zeros((2, 12)), (2, 3, 2), {}, r"grid_shape must be .* got \(2, 3, 2\)"),
+        (np.zeros((2, 6)), (2, 3), {"labels": ["a", "b"]}, "1, got 2 labels"),
+    ],
+)
+def test_images_that_cannot_be_drawn_are_errors(rows, grid_shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot_images(rows, grid_shape, **options)
+
+
+# -- functions
+
+
+def band_of(ax):
+    """Lower and upper edge of the first band, at the places of its line."""
+    edges = ax.collections[0].get_paths()[0].vertices
+    x = ax.lines[0].get_xdata()
+    return np.transpose([np.sort(edges[edges[:, 0] == at, 1])[[0, -1]] for at in x])
+
+
+def test_function_has_a_band_of_two_standard_deviations():
+    x = np.array([2.0, 0.0, 1.0])
+    ax = plot_function(x, 10 * x, 1 + x)
+    line = ax.lines[0]
+    np.testing.assert_array_equal(line.get_xdata(), [0, 1, 2])
+    np.testing.assert_array_equal(line.get_ydata(), [0, 10, 20])
+    np.testing.assert_allclose(band_of(ax), [[-2, 6, 14], [2, 14, 26]])
+    assert ax.get_legend() is None
+    draw(ax)
+
+
+def test_function_shows_context_truth_and_draws():
+    x = np.linspace(0, 1, 20)[::-1]
+    draws = np.stack([x, x**2, x**3])
+    _, ax = plt.subplots()
+    got = plot_function(
+        x, x, 0.1 + 0 * x, context=([0.5], [0.4]), truth=x**2, draws=draws, ax=ax
+    )
+    assert got is ax
+    mean, *thin, truth, context = ax.lines
+    assert len(thin) == 3
+    np.testing.assert_allclose(thin[2].get_ydata(), mean.get_xdata() ** 3)
+    np.testing.assert_allclose(truth.get_ydata(), truth.get_xdata() ** 2)
+    assert truth.get_linestyle() == "--" and context.get_linestyle() == "None"
+    np.testing.assert_array_equal(context.get_xydata(), [[0.5, 0.4]])
+    draw(ax)
+
+
+def test_several_functions_share_a_legend_and_differ_in_colour():
+    x = np.linspace(0, 1, 5)
+    shown = {"context": ([0.5], [0.4]), "truth": x}
+    ax = plot_function(x, x, x, label="one", **shown)
+    plot_function(x, -x, x, label="two", ax=ax, **shown)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["one", "truth", "context", "two"]
+    colours = [line.get_color() for line in ax.lines if line.get_label() in names]
+    assert colours[0] != colours[3]
+
+
+def test_function_may_have_gaps_and_no_context():
+    x = np.linspace(0, 1, 5)
+    mean = np.where(x == 0.5, np.nan, x)
+    draw(plot_function(x, mean, 0 * x, context=([], []), truth=mean))
+
+
+@pytest.mark.parametrize(
+    "name, changed",
+    [
+        ("mean", {"mean": [1.0]}),
+        ("std", {"std": np.zeros((2, 2))}),
+        ("truth", {"truth": [1.0, 2.0, 3.0]}),
+        ("draws", {"draws": np.zeros((4, 3))}),
+        ("context", {"context": ([1.0, 2.0], [1.0])}),
+        ("x", {"x": np.zeros((2, 1))}),
+    ],
+)
+def test_functions_of_other_lengths_are_errors(name, changed):
+    arguments = {"x": [0.0, 1.0], "mean": [0.0, 1.0], "std": [1.0, 1.0], **changed}
+    with pytest.raises(ValueError, match=rf"^{name} must have .*, got \("):
+        plot_function(**arguments)
 
 
 def test_missing_matplotlib_names_the_extra(monkeypatch):

@@ -29,10 +29,8 @@ def add_common_arguments(parser, results):
     parser.add_argument("--out", type=Path, default=results)
 
 
-def load_table(data, name):
-    """Coded table, the target last, and the positions of its categorical columns."""
-    if name in _SCIKIT_LEARN:
-        return _load_from_scikit_learn(name)
+def load_reader(data):
+    """The module that reads the data folder."""
     reader = data / "load.py"
     if not reader.exists():
         raise SystemExit(
@@ -42,6 +40,14 @@ def load_table(data, name):
     spec = importlib.util.spec_from_file_location("load", reader)
     load = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(load)
+    return load
+
+
+def load_table(data, name):
+    """Coded table, the target last, and the positions of its categorical columns."""
+    if name in _SCIKIT_LEARN:
+        return _load_from_scikit_learn(name)
+    load = load_reader(data)
     frame = load.table(_FILES.get(name, name))
     labels = set(load.info(_FILES.get(name, name))["categorical"])
     if name == "mushroom":  # constant
@@ -66,6 +72,15 @@ def _load_from_scikit_learn(name):
     bunch = getattr(datasets, f"load_{loader}")()
     values = np.column_stack([bunch.data, bunch.target]).astype(np.float64)
     return values, [] if name == "diabetes" else [values.shape[1] - 1]
+
+
+def load_series(data, name):
+    """Rows of a set of series, and the table of its objects."""
+    folder = load_reader(data).HERE / "series"
+    return (
+        pd.read_csv(folder / f"{name}.csv.gz"),
+        pd.read_csv(folder / f"{name}_objects.csv"),
+    )
 
 
 def append_line(path, entry):

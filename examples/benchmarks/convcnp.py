@@ -2,11 +2,11 @@
 
 Four kinds of functions on [-2, 2], 3 to 50 context and as many target points, 16
 functions per step, fresh ones all the time. Gaussian processes as in the authors' code
-(weakly periodic: envelope of length scale 0.5), sawtooth as there. The log likelihood is
-in nats per target, over ``n_tasks`` new functions whose numbers of points are drawn one
-by one; ``shifted`` is that of the same functions moved by 4 units, outside the range of
-training. ``noise`` is the standard deviation of observation noise in context and
-targets: without it, as in the paper, the scores depend on the floor of the standard
+(weakly periodic: envelope of length scale 0.5), sawtooth as there. The log likelihood
+is in nats per target, over ``n_tasks`` new functions whose numbers of points are drawn
+one by one; ``shifted`` is that of the same functions moved by 4 units, outside the
+range of training. ``noise`` is the standard deviation of observation noise in context
+and targets: without it, as in the paper, the scores depend on the floor of the standard
 deviation (``min_std``), and with it the exact Gaussian process sets a limit, ``gp``.
 CRPS, energy score and coverage are of 100 draws of the same predictions.
 
@@ -86,9 +86,7 @@ class GeneratedTasks(Source):
         seed = torch.randint(2**62, (1,), generator=generator, device=self.device)
         rng = np.random.default_rng(int(seed))
         n_context, n_target = rng.integers(3, 51, 2)
-        arrays = make_tasks(
-            self.task, rng, len(rows), n_context, n_target, self.noise
-        )
+        arrays = make_tasks(self.task, rng, len(rows), n_context, n_target, self.noise)
         return to_batch(arrays, self.unit).to(self.device)
 
 

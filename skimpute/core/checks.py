@@ -119,7 +119,7 @@ def validate_coordinates(estimator, X, *, reset, group_column=None):
     estimator : estimator instance
         As in :func:`validate_table`.
     X : array-like or DataFrame of shape (n_samples, n_features)
-        Numbers; dates in a DataFrame become seconds.
+        Numbers; dates and durations become seconds.
     reset : bool
         True in ``fit``.
     group_column : str, int or None
@@ -132,25 +132,29 @@ def validate_coordinates(estimator, X, *, reset, group_column=None):
         The column taken out.
     """
     if group_column is None:
-        X = _dates_as_seconds(X) if is_frame(X) else X
+        X = _dates_as_seconds(X)
         return validate_data(estimator, X, reset=reset, dtype=np.float64), None
-    if not is_frame(X) and not hasattr(X, "dtype"):
-        X = _from_rows(X)
+    if not is_frame(X):
+        X = X if hasattr(X, "dtype") else _from_rows(X)
+        X = check_array(X, dtype=None, ensure_all_finite=False, estimator=estimator)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     place = _place_of(group_column, X)
+    others = np.arange(X.shape[1]) != place
     if is_frame(X):
-        labels = X.iloc[:, place].to_numpy()
-        rest = _dates_as_seconds(X.drop(columns=X.columns[place]))
+        labels, rest = X.iloc[:, place].to_numpy(), _dates_as_seconds(X.loc[:, others])
     else:
-        labels, rest = X[:, place], np.delete(X, place, axis=1)
+        labels, rest = X[:, place], X[:, others]
     return check_array(rest, dtype=np.float64, estimator=estimator), labels
 
 
 def _place_of(column, X):
     """Position of a column that is given by name or position."""
     if is_frame(X) and column in X.columns:
-        return X.columns.get_loc(column)
-    n_columns = np.shape(X)[1] if np.ndim(X) == 2 else 0
+        places = np.flatnonzero(X.columns == column)
+        if len(places) > 1:
+            raise ValueError(f"group_column={column!r} names {len(places)} columns.")
+        return int(places[0])
+    n_columns = X.shape[1]
     if isinstance(column, Integral) and -n_columns <= column < n_columns:
         return int(column) % n_columns
     there = list(X.columns) if is_frame(X) else f"positions 0 to {n_columns - 1}"
@@ -159,20 +163,30 @@ def _place_of(column, X):
     )
 
 
-def _dates_as_seconds(frame):
-    """DataFrame with its columns of dates as seconds since 1970."""
-    dates = frame.select_dtypes(["datetime", "datetimetz"])
-    if dates.shape[1] == 0:
-        return frame
-    epoch = pd.Timestamp(0)
-    return frame.assign(
-        **{
-            name: (
-                (column.dt.tz_convert(None) if column.dt.tz else column) - epoch
-            ).dt.total_seconds()
-            for name, column in dates.items()
-        }
-    )
+def _dates_as_seconds(X):
+    """Dates as seconds since 1970, durations as seconds; the rest as it is."""
+    if not is_frame(X):
+        is_time = getattr(getattr(X, "dtype", None), "kind", "") in "mM"
+        if not is_time or np.ndim(X) != 2:
+            return X
+        X = np.asarray(X)
+        return np.column_stack([_seconds(pd.Series(column)) for column in X.T])
+    kinds = [getattr(dtype, "kind", "") for dtype in X.dtypes]
+    if not set(kinds) & {"m", "M"}:
+        return X
+    columns = [
+        _seconds(column) if kind in {"m", "M"} else column
+        for kind, (_, column) in zip(kinds, X.items(), strict=True)
+    ]
+    return pd.concat(columns, axis=1).set_axis(X.columns, axis=1)
+
+
+def _seconds(column):
+    """Dates (UTC, or what zone they are in) or durations of a Series as float64."""
+    if column.dtype.kind == "M":
+        zone = getattr(column.dtype, "tz", None)
+        column = column - pd.Timestamp(0, tz=zone)
+    return column.dt.total_seconds()
 
 
 def validate_values(y, n_samples, labels=None):

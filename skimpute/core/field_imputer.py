@@ -10,7 +10,6 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skimpute.core import bridge
-from skimpute.core.checks import StrOptions
 from skimpute.core.fields import Points, typical_spacing
 from skimpute.core.lattice import LatticeCoordinates
 from skimpute.core.neural import NeuralImputer
@@ -30,7 +29,7 @@ class FieldImputer(NeuralImputer):
     ``score_context``, and defines ``_build_field(grid_shape, coords, known)``: a module
     that maps values and context (n_rows, n_places) to a Normal of that shape, for a
     grid or for coordinates (Tensor, in units of a lattice); ``known`` says that the
-    places are these for good. ``_place_field(field, n_categories, score_context)``
+    places are these for good. ``_place_field(field, n_categories)``
     makes a module of table rows of it.
     """
 
@@ -39,14 +38,14 @@ class FieldImputer(NeuralImputer):
         "grid_shape": "no_validation",
         "coords": "no_validation",
         "center_columns": ["boolean"],
-        "score_context": ["boolean", StrOptions({"auto"})],
+        "score_context": ["boolean"],
     }
     use_target = False  # y is ignored
 
     def _build_field(self, grid_shape, coords, known):
         raise NotImplementedError(f"{type(self).__name__} must define _build_field.")
 
-    def _place_field(self, field, n_categories, score_context):
+    def _place_field(self, field, n_categories):
         raise NotImplementedError(f"{type(self).__name__} must define _place_field.")
 
     # -- fit
@@ -92,10 +91,7 @@ class FieldImputer(NeuralImputer):
             transformed = self._coordinates.transform(places.coords)
             coords = torch.as_tensor(transformed, dtype=torch.float32)
         field = self._build_field(places.grid_shape, coords, places.by_correlation)
-        score_context = self.score_context
-        if score_context == "auto":  # as the paper has it for images
-            score_context = places.grid_shape is not None
-        return self._place_field(field, n_categories, score_context)
+        return self._place_field(field, n_categories)
 
     def _mask(self):
         if not isinstance(self.training_mask, str) or self.training_mask != "auto":
@@ -206,7 +202,7 @@ class FieldImputer(NeuralImputer):
 
     def _with_field(self, field, places, n_places):
         other = copy.copy(self)
-        module = self._place_field(field, [0] * n_places, self.module_.score_context)
+        module = self._place_field(field, [0] * n_places)
         other.module_ = module.to(self.device_).eval()
         other.set_params(
             grid_shape=places.grid_shape,

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +19,7 @@ from skimpute.core.checks import (
     validate_coordinates,
     validate_values,
 )
-from skimpute.core.fields import FieldSource, Points, group_codes
+from skimpute.core.fields import FieldSource, Points, as_labels, group_codes
 from skimpute.core.table import Moments
 from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained
 from skimpute.core.training import Plan, fit_module
@@ -49,6 +50,8 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    _learns_by_heart = False  # a single function, since it knows absolute places
 
     # -- fit
 
@@ -85,6 +88,7 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
             self, X, reset=reset, group_column=self.group_column
         )
         labels = labels if groups is None else groups
+        labels = None if labels is None else as_labels(labels)
         y = validate_values(y, len(x), labels)
         if reset:
             self._n_channels = y.shape[1] if y.ndim == 2 else None
@@ -102,6 +106,7 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         self._coordinates = self._make_coordinates(points)
         points.x = self._coordinates.transform(points.x)
         self._fit_module(points, bridge.seed_from(self.random_state))
+        self._look_at_module()
         self._set_context(points)
 
     def _fit_module(self, points, seed):
@@ -116,15 +121,20 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         module.to(device)
         history, best_epoch = [], 0
         if self._worth_training(points):
-            source = FieldSource(
-                points, device, align=getattr(module, "multiple", None), seed=seed
-            )
+            source = FieldSource(points, device, **self._lattice_limits(module))
             plan = self._plan(source.single, device, seed)
             history, best_epoch = fit_module(module, source, plan)
         self._module_shape, self._is_trained = shape, bool(history)
         self.module_, self.device_ = module.eval(), str(device)
         self.history_, self.best_epoch_ = history, best_epoch
         self.n_epochs_ = len(history)
+
+    def _look_at_module(self):
+        """Note what is to be known of the fitted module; nothing by default."""
+
+    def _lattice_limits(self, module):
+        """What a lattice asks of training tasks, as arguments of `FieldSource`."""
+        return {}
 
     def _worth_training(self, points):
         """Say whether there is anything to learn from, and warn if there is little."""
@@ -136,7 +146,17 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
                 stacklevel=5,
             )
             return False
-        if points.n_groups == 1 and len(points) < _FEW_ROWS:
+        if (points.sizes > 0).sum() > 1:
+            return True
+        if self._learns_by_heart:
+            warnings.warn(
+                f"{type(self).__name__} knows where it is, and learns a single "
+                "function by heart: expect intervals far too narrow. Pass groups to "
+                "learn from several functions.",
+                UserWarning,
+                stacklevel=5,
+            )
+        elif len(points) < _FEW_ROWS:
             warnings.warn(
                 f"One function of {len(points)} rows teaches {type(self).__name__} "
                 "little: a Gaussian process does better. Pass groups to learn from "
@@ -303,30 +323,26 @@ n_samples)
         x, values, labels = self._read_rows(X, y, groups, reset=False)
         if labels is None:
             return _r2(values, self._as_columns(self.predict(X)))
-        code = group_codes(labels, self._groups)[0]
-        shown = _first_halves(x, labels, code < 0)
+        new = group_codes(labels, self._groups)[0] < 0
+        shown = _first_halves(x, values, labels, new)
         predicted = np.full(values.shape, np.nan)
-        known = np.flatnonzero(code >= 0)
-        if len(known):
-            predicted[known] = self._predict_rows(self, X, labels, known)
-        asked = np.flatnonzero((code < 0) & ~shown)
+        other = self
         if shown.any():
-            places = np.flatnonzero(shown)
-            labels = np.asarray(pd.Index(labels), dtype=object)
+            context = np.flatnonzero(shown)
             other = self.condition(
-                rows_of(X, places), rows_of(y, places), labels[places]
+                rows_of(X, context), rows_of(y, context), labels[context]
             )
-            predicted[asked] = self._predict_rows(other, X, labels, asked)
-        elif len(asked):
-            predicted[asked] = self._predict_rows(self, X, labels, asked)
+        for estimator, asked in ((self, ~new), (other, new & ~shown)):
+            rows = np.flatnonzero(asked)
+            if len(rows):
+                predicted[rows] = estimator._predict_part(X, labels, rows)
         return _r2(values, predicted)
 
-    def _predict_rows(self, estimator, X, labels, rows):
-        labels = pd.Index(labels)[rows]
+    def _predict_part(self, X, labels, rows):
+        """Predict some of the rows; functions without context are no surprise."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*without context")
-            predicted = estimator.predict(rows_of(X, rows), groups=labels)
-        return self._as_columns(predicted)
+            return self._as_columns(self.predict(rows_of(X, rows), labels[rows]))
 
     def _as_columns(self, predicted):
         return predicted.reshape(len(predicted), -1)
@@ -388,24 +404,35 @@ def _codes_of(labels, n_rows):
     return group_codes(labels)
 
 
-def _first_halves(x, labels, wanted):
-    """Half of the rows of each wanted function, chosen by what they hold."""
-    frame = pd.DataFrame({"group": group_codes(labels)[0]})
-    frame["key"] = noise.row_keys(x, 0)
-    rank = frame.groupby("group")["key"].rank(method="first")
-    size = frame.groupby("group")["key"].transform("size")
-    return wanted & (rank <= size // 2).to_numpy()
+def _first_halves(x, y, labels, wanted):
+    """Half of the rows of each wanted function, chosen by what they hold.
+
+    Rows without a value do not count; of a single one, none is shown.
+    """
+    code = group_codes(labels)[0]
+    counted = np.flatnonzero(wanted & ~np.isnan(y).all(axis=1))
+    keys = noise.cell_hashes(x[counted]).sum(axis=1, dtype=np.uint64)
+    # Equal places in the order of their values: that of the rows must not matter.
+    order = counted[np.lexsort((*y[counted].T, keys, code[counted]))]
+    sizes = np.bincount(code[order], minlength=code.max(initial=0) + 1)
+    rank = np.arange(len(order)) - (np.cumsum(sizes) - sizes)[code[order]]
+    shown = np.zeros(len(x), dtype=bool)
+    shown[order] = rank < sizes[code[order]] // 2
+    return shown
 
 
 def _r2(y, predicted):
     """R^2 of the rows that were predicted, mean over channels, NaN in y left out."""
     scored = ~np.isnan(y) & ~np.isnan(predicted)
-    return float(
-        np.mean(
-            [
-                r2_score(y[rows, place], predicted[rows, place])
-                for place, rows in enumerate(scored.T)
-                if rows.any()
-            ]
+    scores = [
+        r2_score(y[rows, channel], predicted[rows, channel])
+        for channel, rows in enumerate(scored.T)
+        if rows.sum() > 1
+    ]
+    if not scores:
+        warnings.warn(
+            "R^2 is not defined with fewer than two values to score.",
+            UndefinedMetricWarning,
+            stacklevel=3,
         )
-    )
+    return float(np.mean(scores)) if scores else np.nan

@@ -65,6 +65,33 @@ class Points:
         return np.diff(self.starts)
 
 
+def as_labels(labels):
+    """Group labels as a one-dimensional index; tuples are labels like any other.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples,)
+        Labels of any hashable type.
+
+    Returns
+    -------
+    labels : Index
+        None and NaN are one and the same label.
+
+    Raises
+    ------
+    ValueError
+        If ``labels`` is an array of more than one dimension.
+    """
+    if getattr(labels, "ndim", 1) != 1:
+        raise ValueError(
+            f"groups must hold one label per row, got an array of shape {labels.shape}."
+        )
+    if isinstance(labels, pd.MultiIndex):
+        labels = labels.to_flat_index()
+    return pd.Index(labels, tupleize_cols=False)
+
+
 def group_codes(labels, known=None):
     """Numbers of group labels of any hashable type.
 
@@ -80,11 +107,17 @@ def group_codes(labels, known=None):
     code : ndarray of shape (n_samples,), int64
     known : Index
         Label of each number.
+
+    Examples
+    --------
+    >>> code, known = group_codes(["b", "a", "b"])
+    >>> code.tolist(), group_codes(["a", "c"], known)[0].tolist()
+    ([0, 1, 0], [1, -1])
     """
-    labels = pd.Index(labels)
+    labels = as_labels(labels)
     if known is None:
         code, known = pd.factorize(labels, sort=False, use_na_sentinel=False)
-        return code.astype(np.int64), pd.Index(known)
+        return code.astype(np.int64), as_labels(known)
     return known.get_indexer(labels).astype(np.int64), known
 
 
@@ -94,25 +127,29 @@ def typical_spacing(points):
     Returns
     -------
     extent : ndarray of shape (d_x,)
-        Median range of the coordinates of a function; 1 where there is none.
+        Median range of the coordinates of a function. Along axes that no function
+        extends along, the range of all points, or 1.
     gap : ndarray of shape (d_x,)
         Median of range / (n - 1) on a line, of range / (sqrt(n) - 1) in the plane;
-        n counts distinct places.
+        n counts distinct places, functions of a single one are left out.
     """
     d_x = points.x.shape[1]
-    extents, gaps = [], []
-    for start, stop in zip(points.starts[:-1], points.starts[1:], strict=True):
-        if stop - start < 2:
-            continue
-        places = np.unique(points.x[start:stop], axis=0)
-        extent = np.ptp(places, axis=0)
-        extents.append(extent)
-        gaps.append(extent / max(len(places) ** (1 / d_x) - 1, 1.0))
-    if not extents:
-        return np.ones(d_x), np.ones(d_x)
-    extent, gap = np.median(extents, axis=0), np.median(gaps, axis=0)
-    overall = np.ptp(points.x, axis=0)  # of axes along which no function extends
+    order = np.lexsort((*points.x.T, points.code))
+    x, code = points.x[order], points.code[order]
+    new = (np.diff(x, axis=0) != 0).any(axis=1) | (np.diff(code) > 0)
+    n_places = np.bincount(code[np.append(True, new)], minlength=points.n_groups)
+    several = n_places > 1
+    overall = np.ptp(points.x, axis=0)
     fallback = np.where(overall > 0, overall, 1.0)
+    if not several.any():
+        return fallback, fallback
+    members = np.flatnonzero(several[points.code])
+    x = points.x[members]
+    starts = np.flatnonzero(np.diff(points.code[members], prepend=-1))
+    extents = np.maximum.reduceat(x, starts) - np.minimum.reduceat(x, starts)
+    n_gaps = np.maximum(n_places[several] ** (1 / d_x) - 1, 1.0)
+    extent = np.median(extents, axis=0)
+    gap = np.median(extents / n_gaps[:, None], axis=0)
     return np.where(extent > 0, extent, fallback), np.where(gap > 0, gap, fallback)
 
 
@@ -131,30 +168,43 @@ class FieldSource(Source):
         None gives them as they are.
     max_context, max_target : int, default=1000, 256
         Most points of a task; of larger functions random neighbourhoods are taken.
-    seed : int, default=0
-        Of the blocks of a single function that are held out.
+    max_extent : float, default=inf
+        Longest side of a task; of longer functions random neighbourhoods are taken.
     """
 
     validation_rows = 64
 
     def __init__(
-        self, points, device, *, align=None, max_context=1000, max_target=256, seed=0
+        self,
+        points,
+        device,
+        *,
+        align=None,
+        max_context=1000,
+        max_target=256,
+        max_extent=np.inf,
     ):
         self.device, self.align = device, align
         self.max_context, self.max_target = max_context, max_target
-        # Whole and remaining part, each exact in float32 where their sum is not.
+        self.max_extent = max_extent
+        # Whole and remaining part: differences stay exact, however far from 0.
         whole = np.floor(points.x) if align else np.zeros_like(points.x)
-        self.whole, self.part, self.y = (
+        self.whole = torch.as_tensor(whole.astype(np.int64), device=device)
+        self.part, self.y = (
             torch.as_tensor(a, dtype=torch.float32, device=device)
-            for a in (whole, points.x - whole, points.y)
+            for a in (points.x - whole, points.y)
         )
         self.observed = torch.as_tensor(points.observed, device=device)
         occupied = np.flatnonzero(points.sizes)
-        self.start = torch.as_tensor(points.starts[occupied], device=device)
+        starts = points.starts[occupied]
+        self.start = torch.as_tensor(starts, device=device)
         self.size = torch.as_tensor(points.sizes[occupied], device=device)
         self.single = len(occupied) == 1
-        held = _held_blocks(points, seed) if self.single else np.zeros(len(points))
-        self.held = torch.as_tensor(held, dtype=torch.bool, device=device)
+        extent = np.maximum.reduceat(points.x, starts)
+        extent -= np.minimum.reduceat(points.x, starts)
+        self.some_too_long = bool((extent > max_extent).any())
+        self.held = torch.zeros(len(points), dtype=torch.bool, device=device)
+        self._x = points.x
 
     @property
     def n_rows(self):
@@ -169,6 +219,9 @@ class FieldSource(Source):
         rows = np.arange(self.n_rows)
         if fraction == 0 or int(self.size.max()) < 2:
             return rows, rows[:0]
+        if self.single:
+            held = _held_blocks(self._x, fraction, seed)
+            self.held = torch.as_tensor(held, device=self.device)
         if self.n_rows >= _FEW_GROUPS:
             train, validation = split_rows(self.n_rows, fraction, seed)
             return train, validation + self.n_rows
@@ -226,7 +279,7 @@ class FieldSource(Source):
         there = steps < size[:, None]
         points = self.start[rows, None] + torch.where(there, steps, 0)
         most = self.max_context + self.max_target
-        if not self.single and len(steps) <= most:
+        if not (self.single or self.some_too_long or len(steps) > most):
             return points, there
         n_near = size.clamp(max=most)
         if self.single:
@@ -234,12 +287,13 @@ class FieldSource(Source):
             share = low + (high - low) * self._random(size.shape, generator)
             n_near = torch.minimum((share * size).ceil().long(), n_near)
         centre = (self._random(size.shape, generator) * size).long()
-        x = self.whole[points] - self.whole[points.gather(1, centre[:, None])]
-        distance = (x + self.part[points]).abs().amax(-1)
+        centre = points.gather(1, centre[:, None])
+        whole = (self.whole[points] - self.whole[centre]).to(torch.float32)
+        distance = (whole + (self.part[points] - self.part[centre])).abs().amax(-1)
         distance = torch.where(there, distance, torch.inf)
-        nearest = distance.topk(int(n_near.max()), dim=1, largest=False).indices
+        distance, nearest = distance.topk(int(n_near.max()), dim=1, largest=False)
         there = torch.arange(nearest.shape[1], device=self.device) < n_near[:, None]
-        return points.gather(1, nearest), there
+        return points.gather(1, nearest), there & (distance <= self.max_extent / 2)
 
     def _counts(self, there, held, generator):
         """Number of context points, place of the first target, number of targets."""
@@ -272,24 +326,24 @@ class FieldSource(Source):
         if not self.align:
             return self.part[context], self.part[target]
         low = self.whole[torch.cat([context, target], 1)].amin(1, keepdim=True)
-        low = (low / self.align).floor() * self.align
+        low = low.div(self.align, rounding_mode="floor") * self.align
         shape = (len(context), 1, self.whole.shape[1])
         shift = self._random(shape, generator) * self.align
         return tuple(
-            (self.whole[p] - low) + (self.part[p] + shift) for p in (context, target)
+            (self.whole[p] - low).to(torch.float32) + (self.part[p] + shift)
+            for p in (context, target)
         )
 
 
-def _held_blocks(points, seed):
-    """Neighbourhoods of a single function that are kept for validation: a tenth."""
-    n = len(points)
-    held = np.zeros(n, dtype=bool)
-    n_each = n // (10 * _HELD_BLOCKS)
+def _held_blocks(x, fraction, seed):
+    """Neighbourhoods of a single function that are kept for validation."""
+    held = np.zeros(len(x), dtype=bool)
+    n_each = int(fraction * len(x) / _HELD_BLOCKS)
     if n_each == 0:
         return held
     rng = np.random.default_rng([seed, 1])
-    for centre in points.x[rng.choice(n, _HELD_BLOCKS, replace=False)]:
-        distance = np.abs(points.x - centre).max(axis=1)
+    for centre in x[rng.choice(len(x), _HELD_BLOCKS, replace=False)]:
+        distance = np.abs(x - centre).max(axis=1)
         held[np.argpartition(distance, n_each)[:n_each]] = True
     return held
 

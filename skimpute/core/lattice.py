@@ -7,11 +7,12 @@ that what is said at a place does not depend on the other places that are asked 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 # Lattice points per mean distance of neighbours; fewest and most over a function.
 _OVERSAMPLING = {1: 2.0, 2: 1.0}
 _BOUNDS = {1: (64, 512), 2: (16, 64)}
-_EXACT = 2.0**24  # whole numbers that float32 can hold
+_FARTHEST = 2.0**52  # spacings: up to there, float64 tells lattice points apart
 
 
 class LatticeCoordinates:
@@ -35,8 +36,10 @@ class LatticeCoordinates:
         self.projected = x.shape[1] > grid_dim
         self.axes = np.eye(x.shape[1])
         if self.projected:
-            scale = x.std(axis=0)
-            scale[scale == 0] = 1.0
+            extent = np.ptp(x, axis=0)
+            extent[extent == 0] = 1.0
+            scale = (x / extent).std(axis=0)  # of a size that can be squared
+            scale = extent * np.where(scale > 0, scale, 1.0)
             cov = np.cov((x - self.middle) / scale, rowvar=False, ddof=0)
             axes = np.linalg.eigh(cov)[1][:, : -grid_dim - 1 : -1]
             largest = np.abs(axes).argmax(axis=0)  # the sign is a convention
@@ -44,10 +47,16 @@ class LatticeCoordinates:
             self.axes = axes / scale[:, None]
         self.spacing = np.ones(self.axes.shape[1])
 
-    def transform(self, x):
-        """Coordinates on the lattice, float64."""
+    def project(self, x):
+        """Coordinates along the axes of the lattice, in the units of the data."""
         x = x - self.middle
-        return (x @ self.axes if self.projected else x) / self.spacing
+        return x @ self.axes if self.projected else x
+
+    def transform(self, x):
+        """Coordinates on the lattice, float64; what is absurdly far stays finite."""
+        with np.errstate(over="ignore"):
+            x = self.project(x) / self.spacing
+        return np.clip(x, -_FARTHEST, _FARTHEST)
 
     def set_spacing(self, extent, gap, points_per_unit, max_points):
         """Choose the distance of lattice points.
@@ -155,19 +164,10 @@ class Tiles:
             Coordinates relative to the tile's first lattice point.
         """
         place = np.floor(x / self.size)
-        inside = x - place * self.size
-        tile = np.full(len(x), len(self), dtype=np.int64)
-        if not len(self):
-            return tile, inside
-        wanted = np.column_stack([code, np.clip(place, -_EXACT, _EXACT)])
-        low, high = self.key.min(axis=0), self.key.max(axis=0)
-        near = ((wanted >= low) & (wanted <= high)).all(axis=1)
-        shape = tuple(high - low + 1)
-        known = np.ravel_multi_index((self.key - low).T, shape)
-        asked = np.ravel_multi_index((wanted[near].astype(np.int64) - low).T, shape)
-        found = np.searchsorted(known, asked).clip(max=len(known) - 1)
-        tile[near] = np.where(known[found] == asked, found, len(self))
-        return tile, inside
+        known = pd.MultiIndex.from_arrays(self.key.T)
+        wanted = pd.MultiIndex.from_arrays([code, *place.astype(np.int64).T])
+        tile = known.get_indexer(wanted)
+        return np.where(tile < 0, len(self), tile), x - place * self.size
 
     def first(self, tiles):
         """First lattice point of some tiles, (n, d), int64."""

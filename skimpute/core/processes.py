@@ -274,6 +274,25 @@ def normal_conditional(X, mean, cov):
     return filled, std
 
 
+def mixed_draw(rng, n_samples, n_numeric, n_categorical, n_categories):
+    """Draw columns that two hidden factors rule; see `make_mixed_table`.
+
+    Returns
+    -------
+    numbers : list of ndarray of shape (n_samples,)
+    kinds : list of ndarray of shape (n_samples,), int64
+        Category of each row, of each such column.
+    """
+    factors = rng.standard_normal((n_samples, 2))
+    numbers = [_bent(factors, rng) for _ in range(n_numeric)]
+    kinds = []
+    for _ in range(n_categorical):
+        scores = [3.0 * _bent(factors, rng) for _ in range(n_categories)]
+        noise = rng.gumbel(size=(n_categories, n_samples))
+        kinds.append(np.argmax(scores + noise, axis=0))
+    return numbers, kinds
+
+
 def sawtooth_values(t, frequency, waves):
     """Truncated Fourier series of a rising sawtooth, amplitude 1 [1]_.
 
@@ -334,6 +353,13 @@ def noisy(truth, rng, noise):
     """Add normal noise of that standard deviation; nothing is drawn if it is 0."""
     noise = _not_negative(noise)
     return truth + noise * rng.standard_normal(truth.shape) if noise else truth
+
+
+def _bent(factors, rng):
+    """Draw one column: a straight and a curved function of the factors, and noise."""
+    straight, curved = rng.standard_normal((2, 2))
+    column = factors @ straight + np.sin(1.5 * (factors @ curved))
+    return column + 0.3 * rng.standard_normal(len(factors))
 
 
 def _conditional_block(X, mean, cov):

@@ -14,9 +14,11 @@ from skimpute.nn.cnn import PlainCNN, ResidualCNN, UNet
 from skimpute.nn.field import FieldModule, gaussian
 from skimpute.nn.setconv import read, read_tiles, spread, window_width
 
-# Length scales of both kernels, in units of the lattice spacing, by number of axes:
-# least, first (twice the spacing on a line, C.1), most.
-_SCALES = {1: (0.5, 2.0, 20.0), 2: (0.5, 1.0, 5.0)}
+# Length scales in units of the lattice spacing: least and most, and where the kernel of
+# the context starts (on a line twice the spacing, C.1) and that of the targets. Where
+# they may grow further, training can get stuck at a wide, flat mean (measured).
+_LEAST, _MOST = 0.5, 4.0
+_START = {1: (2.0, 1.0), 2: (1.0, 1.0)}
 _EPSILON = 1e-6  # of the density that divides the signal
 
 
@@ -61,7 +63,7 @@ class ConvCNP(FieldModule):
     Differs from the authors' code, with the same set of functions and fewer freedoms:
     density and signal share one length scale, so that the signal is a weighted mean;
     the head comes before the last set convolution, which has one length scale and
-    normalised weights; length scales stay between half and twenty spacings.
+    normalised weights; length scales stay between half a spacing and four.
     """
 
     def __init__(
@@ -79,9 +81,9 @@ class ConvCNP(FieldModule):
         if width is None:
             width = max(8 if d_x == 1 else 32, 8 * math.ceil(d_y / 2))
         self.d_x, self.d_y, self.min_std = d_x, d_y, min_std
-        first_scale = math.log(_SCALES[d_x][1])
-        self.log_scale_in = nn.Parameter(torch.tensor(first_scale))
-        self.log_scale_out = nn.Parameter(torch.tensor(first_scale))
+        self.raw_scale_in, self.raw_scale_out = (
+            nn.Parameter(torch.tensor(_raw_scale(start))) for start in _START[d_x]
+        )
         self.cnn = _make_cnn(architecture, d_x, width, kernel_size)
         self.first = nn.Linear(2 * d_y + d_given, width)
         self.last = nn.Linear(self.cnn.d_out, 2 * d_y)
@@ -91,16 +93,12 @@ class ConvCNP(FieldModule):
     @property
     def scale_in(self):
         """Length scale of the kernel that spreads the context."""
-        return self._clamped(self.log_scale_in)
+        return _bounded_scale(self.raw_scale_in)
 
     @property
     def scale_out(self):
         """Length scale of the kernel that reads at the targets."""
-        return self._clamped(self.log_scale_out)
-
-    def _clamped(self, log_scale):
-        least, _, most = _SCALES[self.d_x]
-        return log_scale.exp().clamp(least, most)
+        return _bounded_scale(self.raw_scale_out)
 
     @property
     def multiple(self):
@@ -210,6 +208,17 @@ class ConvCNP(FieldModule):
         length = (x.amax(1) + margin - low).amax(0) + 1
         shape = (length / self.multiple).ceil() * self.multiple
         return low, tuple(int(n) for n in shape)
+
+
+def _bounded_scale(raw):
+    """Length scale between its bounds, of any real number."""
+    return _LEAST * (_MOST / _LEAST) ** raw.sigmoid()
+
+
+def _raw_scale(scale):
+    """Inverse of :func:`_bounded_scale`."""
+    share = math.log(scale / _LEAST) / math.log(_MOST / _LEAST)
+    return math.log(share / (1 - share))
 
 
 def _make_cnn(architecture, d_x, width, kernel_size):

@@ -55,11 +55,14 @@ class GridConvCNP(nn.Module):
     eq_filter : bool, default=False
         Whether the first filter is an exponentiated quadratic with one length scale,
         instead of free weights.
+    raw_channels : bool, default=False
+        Whether the network sees the context itself too, values and where they are,
+        besides what the first filter made of it. Not in the paper.
 
     Notes
     -----
-    The last four are the ablations of Table 6. Time and memory are linear in the number
-    of places. In eval mode a row's answer is the same to the last bit wherever it
+    The four before the last are the ablations of Table 6. Time and memory are linear
+    in the number of places. In eval mode a row's answer is the same to the last bit wherever it
     stands in a block of 16 rows or more (of fewer, torch convolves in other ways).
 
     The first filter starts as a Gaussian of weight one, so that density is the share of
@@ -98,6 +101,7 @@ class GridConvCNP(nn.Module):
         normalize=True,
         positive=True,
         eq_filter=False,
+        raw_channels=False,
     ):
         super().__init__()
         self.shape = tuple(shape)
@@ -106,6 +110,7 @@ class GridConvCNP(nn.Module):
         self.min_std, self.padding_mode = min_std, padding_mode
         self.density_channel, self.normalize = density_channel, normalize
         self.positive, self.eq_filter = positive, eq_filter
+        self.raw_channels = raw_channels
         self.first_kernel_size, self.kernel_size = first_kernel_size, kernel_size
         n_channels = self.image_shape[-1]
         start = first_kernel_size / 6  # the filter reaches three length scales
@@ -114,7 +119,7 @@ class GridConvCNP(nn.Module):
         else:
             bump = _bump(self.n_axes, first_kernel_size, torch.tensor(start))
             self.theta = nn.Parameter(bump.repeat(n_channels, 1, 1, 1))
-        d_in = n_channels * (2 if density_channel else 1)
+        d_in = n_channels * ((2 if density_channel else 1) + (2 if raw_channels else 0))
         self.first = nn.Conv2d(d_in, width, 1)
         self.cnn = ResidualCNN(
             self.n_axes, width, kernel_size, n_blocks, n_layers, padding_mode
@@ -159,7 +164,7 @@ class GridConvCNP(nn.Module):
         n_channels = self.image_shape[-1]
         image_shape = _image_shape(shape)
         if min(len(shape), 2) != self.n_axes or image_shape[-1] != n_channels:
-            wanted = ["(T,)", f"(H, W, {n_channels})"][self.n_axes - 1]
+            wanted = "(T,)" if self.n_axes == 1 else f"(H, W, {n_channels})"
             raise ValueError(
                 f"shape must have the axes and channels of {self.shape}, for which the "
                 f"network was made, got {tuple(shape)}. Pass {wanted}."
@@ -195,19 +200,21 @@ class GridConvCNP(nn.Module):
 
         Returns
         -------
-        channels : Tensor of shape (n_rows, C or 2 * C, n_1, n_2)
+        channels : Tensor of shape (n_rows, C to 4 * C, n_1, n_2)
             Local averages of the context (sums without ``normalize``), then how much
-            of it is near (without ``density_channel``, not).
+            of it is near (without ``density_channel``, not), then with
+            ``raw_channels`` the context's values and where it is.
         """
         shown = self._to_images(context.to(values.dtype))
         signal = self._to_images(torch.where(context, values, 0.0))
-        both = torch.cat([signal, shown])
-        both = depthwise(both, self._first_weights(), self.padding_mode)
-        signal, density = both.chunk(2)
+        raw = torch.cat([signal, shown])
+        spread = depthwise(raw, self._first_weights(), self.padding_mode)
+        signal, density = spread.chunk(2)
         if self.normalize:
             # Where no context is near, 0 is divided.
             signal = signal / density.clamp(min=_EPSILON)
-        return torch.cat([signal, density], 1) if self.density_channel else signal
+        parts = [signal, density] if self.density_channel else [signal]
+        return torch.cat([*parts, *raw.chunk(2)] if self.raw_channels else parts, 1)
 
     def _to_images(self, rows):
         return rows.unflatten(1, self.image_shape).permute(0, 3, 1, 2)

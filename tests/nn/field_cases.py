@@ -44,6 +44,8 @@ FIELD_MODULES = {
     "convcnp": factory(FineConvCNP, width=8),
     "convcnp_unet": factory(FineConvCNP, width=8, architecture="unet"),
 }
+# Steps and learning rate of those that do not learn lines in 500 steps at 1e-2.
+TRAINING = {"convcnp": (1000, 3e-3)}
 # The tasks of `make_field_batch`, by their place in it.
 FULL, EMPTY, WITHOUT_TARGET, SINGLE = range(4)
 

@@ -175,8 +175,8 @@ def test_copy_for_another_canvas_has_its_own_weights():
 @pytest.mark.parametrize(
     "shape, other, hint",
     [
-        ((6, 7), (6, 7, 3), r"Pass \(H, W\) or \(H, W, 1\)"),
-        ((6, 7), (42,), r"Pass \(H, W\) or \(H, W, 1\)"),
+        ((6, 7), (6, 7, 3), r"got \(6, 7, 3\). Pass \(H, W, 1\)"),
+        ((6, 7), (42,), r"got \(42,\). Pass \(H, W, 1\)"),
         ((5, 6, 3), (5, 6), r"Pass \(H, W, 3\)"),
         ((12,), (3, 4), r"Pass \(T,\)"),
     ],
@@ -396,21 +396,21 @@ def test_cost_is_linear_in_the_number_of_places():
 def test_training_beats_the_marginal_of_each_pixel():
     rows = torch.as_tensor(load_digits().data / 16, dtype=torch.float32)
     train, test = rows[:1500], rows[1500:]
-    marginal = Normal(train.mean(0), train.std(0).clamp(min=0.05))
-    network = make((8, 8), width=16, first_kernel_size=5, min_std=0.05)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    marginal = Normal(train.mean(0), train.std(0).clamp(min=0.1)).log_prob(test)
+    network = make((8, 8), width=16, n_blocks=4, min_std=0.1)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2, fused=True)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(200):
+    for _ in range(250):
         values = train[torch.randint(len(train), (16,), generator=generator)]
-        context = torch.rand(values.shape, generator=generator) < 0.5
+        context = torch.rand(values.shape, generator=generator) < 0.7
         optimiser.zero_grad()
         (-network(values, context).log_prob(values).mean()).backward()
         optimiser.step()
-    hidden = torch.rand(test.shape, generator=generator) >= 0.5
+    hidden = torch.rand(test.shape, generator=generator) >= 0.7
     with torch.no_grad():
-        found = network(test, ~hidden).log_prob(test)[hidden].mean()
-    print(found, marginal.log_prob(test)[hidden].mean())
-    assert found > marginal.log_prob(test)[hidden].mean() + 0.2
+        found = network(test, ~hidden).log_prob(test)
+    assert found.mean() > marginal.mean() + 0.5  # targets are all pixels (D.1)
+    assert found[hidden].mean() > marginal[hidden].mean() + 0.1
 
 
 # -- precision
