@@ -60,8 +60,14 @@ def api_page():
     names = {name: getattr(skimpute, name) for name in sorted(skimpute.__all__)}
     modules = [name for name, value in names.items() if inspect.ismodule(value)]
     imputers = [name for name in names if name.endswith("Imputer")]
-    others = [name for name in names if name not in {*imputers, *modules}]
-    parts = [API_TOP, section("Imputers", imputers), section("Around them", others)]
+    regressors = [name for name in names if name.endswith("Regressor")]
+    others = [n for n in names if n not in {*imputers, *regressors, *modules}]
+    parts = [
+        API_TOP,
+        section("Imputers", imputers),
+        section("Regressors", regressors),
+        section("Around them", others),
+    ]
     for name in modules:
         module = importlib.import_module(f"skimpute.{name}")
         title = f"skimpute.{name}"

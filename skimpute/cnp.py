@@ -16,6 +16,7 @@ from skimpute.nn.cnp import CNP, AttnCNP
 _OUTSIDE = 1.1  # in units of half the range of training: 5 % beyond it
 _GROUPS_AT_ONCE, _POINTS_AT_ONCE = 16, 2**15  # encoded at once, for memory
 _WIDTH = 32  # smallest padded number of context points
+_RATE, _RATE_OF_ONE = 1e-3, 1e-4  # of learning_rate=None; with a single function
 
 
 class _BoxCoordinates:
@@ -244,8 +245,9 @@ class AttnCNPRegressor(_AbsoluteRegressor):
         Stop training in time, keeping the best weights so far.
     batch_size : int, default=16
         Functions per step.
-    learning_rate : float, default=1e-3
-        Of the Adam optimiser, at the start.
+    learning_rate : float or None, default=None
+        Of the Adam optimiser, at the start; None is 1e-3, and 1e-4 for a single
+        function, which is learned by heart too soon otherwise.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Whether the rate falls to zero over ``max_epochs``.
     weight_decay : float, default=1e-5
@@ -322,7 +324,7 @@ class AttnCNPRegressor(_AbsoluteRegressor):
         max_epochs=None,
         max_seconds=None,
         batch_size=16,
-        learning_rate=1e-3,
+        learning_rate=None,
         learning_rate_schedule="cosine",
         weight_decay=1e-5,
         validation_fraction=0.1,
@@ -360,6 +362,7 @@ class AttnCNPRegressor(_AbsoluteRegressor):
         "n_self_attention": [Interval(Integral, 0, None, closed="left")],
         "residual": ["boolean"],
         "min_std": [Interval(Real, 0, 1, closed="left")],
+        "learning_rate": [None, Interval(Real, 0, None, closed="neither")],
     }
 
     def _build_module(self, d_x, d_y):
@@ -372,6 +375,12 @@ class AttnCNPRegressor(_AbsoluteRegressor):
             self.residual,
             self.min_std,
         )
+
+    def _plan(self, single, device, seed):
+        plan = super()._plan(single, device, seed)
+        if self.learning_rate is None:
+            plan.learning_rate = _RATE_OF_ONE if single else _RATE
+        return plan
 
     def _to_arrays(self, state):
         return [part.cpu().numpy() for part in state]

@@ -250,8 +250,9 @@ class ConvCNPRegressor(BaseFieldRegressor):
         if self._is_trained and (overlooked < 2 * self._gap).any():
             warnings.warn(
                 f"The network overlooks {overlooked.min():g} units of the coordinates, "
-                f"and points are {self._gap.max():g} apart: it is nearly blind. Lower "
-                "points_per_unit, or pass architecture='unet'.",
+                f"and points are {self._gap.max():g} apart: it is nearly blind. Pass a "
+                f"points_per_unit below {(1 / self._coordinates.spacing).max():g}, or "
+                "architecture='unet'.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -262,11 +263,15 @@ class ConvCNPRegressor(BaseFieldRegressor):
         module = self.module_
         size = max(_TILE[module.d_x], 4 * module.multiple)
         tiles = Tiles.around(points.x, points.code, size, module.reach)
+        if len(tiles) > self._most_tiles(size):
+            return tiles, None
+        return tiles, self._encode_tiles(points, tiles, np.arange(len(tiles)))
+
+    def _most_tiles(self, size):
+        """How many encoded tiles there may be at once."""
+        module = self.module_
         n_numbers = (size + 2 * module.rim) ** module.d_x * 2 * module.d_y
-        kept = len(tiles) * n_numbers <= _KEPT_NUMBERS
-        everything = np.arange(len(tiles))
-        values = self._encode_tiles(points, tiles, everything) if kept else None
-        return tiles, values
+        return max(1, _KEPT_NUMBERS // n_numbers)
 
     def _encode_tiles(self, points, tiles, wanted):
         """Network outputs on some tiles, and last on one that no point matters to."""
@@ -302,11 +307,23 @@ class ConvCNPRegressor(BaseFieldRegressor):
     def _read(self, state, x, code):
         tiles, values = state
         tile, inside = tiles.of(x, code)
-        if values is None:  # too many to keep: those that are asked for
-            wanted, tile = np.unique(tile, return_inverse=True)
-            if len(wanted) and wanted[-1] == len(tiles):
-                wanted = wanted[:-1]
-            values = self._encode_tiles(self.context_, tiles, wanted)
+        if values is not None:
+            return self._read_tiles(values, tile, inside)
+        # Too many to keep: those that are asked for, some at a time.
+        mean, std = np.empty((2, len(x), len(self._unit)))
+        wanted, place = np.unique(tile, return_inverse=True)
+        most = self._most_tiles(tiles.size)
+        for start in range(0, len(wanted), most):
+            part = wanted[start : start + most]  # the empty one is the last
+            values = self._encode_tiles(self.context_, tiles, part[part < len(tiles)])
+            rows = np.flatnonzero((place >= start) & (place < start + most))
+            mean[rows], std[rows] = self._read_tiles(
+                values, place[rows] - start, inside[rows]
+            )
+        return mean, std
+
+    def _read_tiles(self, values, tile, inside):
+        """Mean and standard deviation at places inside of encoded tiles."""
         values = torch.from_numpy(values).to(self.device_)
 
         def read(tile, inside):
@@ -587,4 +604,4 @@ class ConvCNPImputer(FieldImputer):
         )
 
     def _place_field(self, field, n_categories):
-        return PlacedField(field, n_categories, self.score_context)
+        return PlacedField(field, n_categories, self._places.flips, self.score_context)

@@ -223,7 +223,7 @@ def _draw_image(ax, pixels, left, top, tall):
 def _figure_size(right, bottom, n_pixels, labels):
     """Inches of a figure for images that reach so far, and for their labels."""
     scale = np.clip(n_pixels / _PIXELS_PER_INCH, *_INCHES)
-    beside = 0.1 + 0.08 * max(map(len, labels)) if labels else 0.0
+    beside = 0.3 + 0.08 * max(map(len, labels)) if labels else 0.0
     return max(scale * right + beside, 1.0), max(scale * bottom, 1.0)
 
 

@@ -17,7 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skimpute import MICEImputer, MissForestImputer, VAEACImputer
+from skimpute import (
+    ConvCNPImputer,
+    MICEImputer,
+    MissForestImputer,
+    VAEACImputer,
+)
 from skimpute.core.noise import cell_uniforms
 
 QUICK = {"max_epochs": 2, "width": 16, "depth": 1, "latent_dim": 2, "device": "cpu"}
@@ -25,7 +30,13 @@ IMPUTERS = [
     VAEACImputer(**QUICK, random_state=0),
     MICEImputer(max_iter=2, random_state=0),
     MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
+    ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
 ]
+# What learns enough for the few tests of how well.
+LONGER = {
+    VAEACImputer: {"max_epochs": 60, "learning_rate": 3e-3},
+    ConvCNPImputer: {"max_epochs": 15, "learning_rate": 1e-2},
+}
 
 
 def name_of(estimator):
@@ -227,8 +238,7 @@ def test_score_is_deterministic_label_free_and_higher_when_better(imputer):
     z = rng.normal(size=(300, 1))
     X = z + 0.2 * rng.normal(size=(300, 4))
     noise = rng.permuted(X, axis=0)  # same columns, nothing to learn from
-    if isinstance(imputer, VAEACImputer):
-        imputer.set_params(max_epochs=60, learning_rate=3e-3)
+    imputer.set_params(**LONGER.get(type(imputer), {}))
     imputer.fit(X)
     assert imputer.score(X) == imputer.score(X, y=np.zeros(300)) <= 0
     assert imputer.score(X) > clone(imputer).fit(noise).score(X) + 0.02
@@ -305,8 +315,7 @@ def test_nothing_missing_and_everything_missing(imputer, table):
 def test_a_column_complete_in_fit_is_imputed_at_transform(imputer):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 3))
-    if isinstance(imputer, VAEACImputer):
-        imputer.set_params(max_epochs=60, learning_rate=3e-3)
+    imputer.set_params(**LONGER.get(type(imputer), {}))
     imputer.fit(X)
     holes = X.copy()
     holes[:, 0] = np.nan

@@ -122,11 +122,11 @@ def evaluate(imputer, images, known):
 def run_mnist(arguments):
     """Train each method, and score it on every table."""
     train, test = load_mnist(arguments.data)
-    keys = ("table", "method", "seed")
+    keys = ("table", "method", "seed", "epochs")
     for method in arguments.methods:
         seed = arguments.seed
         done = finished_cells(arguments.out, keys)
-        if all((table, method, seed) in done for table in TABLES):
+        if all((table, method, seed, arguments.epochs) in done for table in TABLES):
             continue
         started = time.process_time()
         imputer = ConvCNPImputer(

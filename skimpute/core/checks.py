@@ -140,6 +140,11 @@ def validate_coordinates(estimator, X, *, reset, group_column=None):
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     place = _place_of(group_column, X)
     others = np.arange(X.shape[1]) != place
+    if not others.any():
+        raise ValueError(
+            f"X must hold coordinates besides group_column={group_column!r}, got no "
+            "other column."
+        )
     if is_frame(X):
         labels, rest = X.iloc[:, place].to_numpy(), _dates_as_seconds(X.loc[:, others])
     else:
@@ -150,10 +155,7 @@ def validate_coordinates(estimator, X, *, reset, group_column=None):
 def _place_of(column, X):
     """Position of a column that is given by name or position."""
     if is_frame(X) and column in X.columns:
-        places = np.flatnonzero(X.columns == column)
-        if len(places) > 1:
-            raise ValueError(f"group_column={column!r} names {len(places)} columns.")
-        return int(places[0])
+        return X.columns.get_loc(column)
     n_columns = X.shape[1]
     if isinstance(column, Integral) and -n_columns <= column < n_columns:
         return int(column) % n_columns
@@ -166,10 +168,9 @@ def _place_of(column, X):
 def _dates_as_seconds(X):
     """Dates as seconds since 1970, durations as seconds; the rest as it is."""
     if not is_frame(X):
-        is_time = getattr(getattr(X, "dtype", None), "kind", "") in "mM"
-        if not is_time or np.ndim(X) != 2:
+        kind = getattr(getattr(X, "dtype", None), "kind", "")
+        if kind not in {"m", "M"} or np.ndim(X) != 2:
             return X
-        X = np.asarray(X)
         return np.column_stack([_seconds(pd.Series(column)) for column in X.T])
     kinds = [getattr(dtype, "kind", "") for dtype in X.dtypes]
     if not set(kinds) & {"m", "M"}:
@@ -207,15 +208,18 @@ def validate_values(y, n_samples, labels=None):
             "requires y to be passed, but the target y is None: the values at the "
             "coordinates X."
         )
-    y = check_array(
-        y,
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_all_finite="allow-nan",
-        input_name="y",
-    )
-    if y.ndim > 2:
-        raise ValueError(f"y must have one or two dimensions, got shape {y.shape}.")
+    try:
+        y = check_array(
+            y,
+            ensure_2d=False,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            input_name="y",
+        )
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(f"y must hold numbers: {error}.") from None
     check_consistent_length(np.empty(n_samples), y, labels)
     if np.isnan(y).all():
         raise ValueError(f"y holds no known value: all {y.size} of it are NaN.")

@@ -14,11 +14,14 @@ from skimpute.core.fields import Points, typical_spacing
 from skimpute.core.lattice import LatticeCoordinates
 from skimpute.core.neural import NeuralImputer
 from skimpute.core.places import correlation_places, read_places
+from skimpute.core.trained import BLOCK_ROWS
 from skimpute.masks import MCAR, Everything, Mixture, Resample
 
 _STEPS = 4000  # of max_epochs=None
 _MOST_EPOCHS = 150
 _MAX_LATTICE = 2**16
+_MOST_AT_ONCE = 2**18  # lattice points that with_grid agrees to, for memory
+_FEW_NUMBERS = 4096  # of a layer of the network for a row
 _GRID_DIM = 2
 
 
@@ -26,11 +29,13 @@ class FieldImputer(NeuralImputer):
     """Base of imputers of fields.
 
     A subclass has the parameters ``grid_shape``, ``coords``, ``center_columns`` and
-    ``score_context``, and defines ``_build_field(grid_shape, coords, known)``: a module
-    that maps values and context (n_rows, n_places) to a Normal of that shape, for a
-    grid or for coordinates (Tensor, in units of a lattice); ``known`` says that the
-    places are these for good. ``_place_field(field, n_categories)``
-    makes a module of table rows of it.
+    ``score_context``, and defines two methods. ``_build_field(grid_shape, coords,
+    known)`` makes a module that maps values and context (n_rows, n_places) to a Normal
+    of that shape, for a grid or for coordinates (Tensor, in units of a lattice);
+    ``known`` says that the places are these for good. The module has ``n_numbers``, the
+    size of a layer for one row, and ``with_shape``. ``_place_field(field,
+    n_categories)`` makes a module of table rows of it, whose numbers go in and out with
+    the signs ``_places.flips``.
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's own convention)
@@ -41,6 +46,16 @@ class FieldImputer(NeuralImputer):
         "score_context": ["boolean"],
     }
     use_target = False  # y is ignored
+    _validation_rows = 64
+
+    @property
+    def _block_rows(self):
+        """Rows at once: of large fields few, in memory that is given out again at once.
+
+        Measured: 64 rows of 28 x 28 took 65 to 90 ms, 16 rows 5 ms; of 8 x 8, 5 ms and
+        3.5 ms.
+        """
+        return BLOCK_ROWS if self.module_.field.n_numbers <= _FEW_NUMBERS else 16
 
     def _build_field(self, grid_shape, coords, known):
         raise NotImplementedError(f"{type(self).__name__} must define _build_field.")
@@ -59,30 +74,37 @@ class FieldImputer(NeuralImputer):
         return "centred" if self.center_columns else "together"
 
     def _fit_table(self, values, seed):
-        n_places = np.maximum(self._encoder.n_categories, 1)
-        kept = (
-            self.warm_start
-            and hasattr(self, "module_")
-            and list(self._n_categories) == list(self._encoder.n_categories)
-        )
-        if not kept:
-            places = read_places(
-                self.grid_shape, self.coords, len(n_places), n_places.sum()
+        n_categories = self._encoder.n_categories
+        places = self._read_places(n_categories)
+        if not self._can_go_on(n_categories, places):
+            vars(self).pop("module_", None)  # of other places: no warm start from it
+            self._places = places or correlation_places(
+                self._one_hot(values), n_categories
             )
-            if places is None:
-                table, column = self._one_hot(values)
-                places = correlation_places(table, column)
-            self._places = places
         super()._fit_table(values, seed)
 
+    def _read_places(self, n_categories):
+        n_places = int(np.maximum(n_categories, 1).sum())
+        return read_places(self.grid_shape, self.coords, len(n_categories), n_places)
+
+    def _can_go_on(self, n_categories, places):
+        """Say whether a warm start finds a network of these places."""
+        if not (self.warm_start and hasattr(self, "module_")):
+            return False
+        if places is None:  # the layout by correlation is kept
+            same = self._places.by_correlation
+        else:
+            same = places.is_as(self._places)
+        return same and list(self._n_categories) == list(n_categories)
+
     def _one_hot(self, values):
-        """Values at all places, NaN where there is a gap, and the column of each."""
+        """Values at all places, NaN where there is a gap."""
         n_categories = self._encoder.n_categories
         column = np.repeat(np.arange(len(n_categories)), np.maximum(n_categories, 1))
         code = np.arange(len(column)) - np.searchsorted(column, column)
-        table = super()._standardise(values)[:, column]
+        table = self._standardise(values)[:, column]
         indicators = np.where(np.isnan(table), np.nan, table == code)
-        return np.where(n_categories[column] > 0, indicators, table), column
+        return np.where(n_categories[column] > 0, indicators, table)
 
     def _build_module(self, n_categories):
         places, coords = self._places, None
@@ -107,12 +129,6 @@ class FieldImputer(NeuralImputer):
         n_steps = math.ceil(n_rows / self.batch_size)
         n_epochs = min(max(round(_STEPS / n_steps), 1), _MOST_EPOCHS)
         return replace(plan, max_epochs=n_epochs, validation_interval=100)
-
-    def _standardise(self, values):
-        return super()._standardise(values) * self._places.flips
-
-    def _unstandardise(self, standardised):
-        return super()._unstandardise(standardised * self._places.flips)
 
     # -- after fit
 
@@ -168,26 +184,61 @@ class FieldImputer(NeuralImputer):
         ------
         ValueError
             If ``fit`` had columns of their own: categories, ``center_columns``, or a
-            layout by correlation; or if the new places are of another kind.
+            layout by correlation; or if the new places are of another kind, or a grid
+            of other steps than in ``fit``.
         """
         check_is_fitted(self)
         self._check_columns_are_alike()
-        n_places = len(coords) if coords is not None else np.prod(grid_shape or (1,))
-        n_places = int(n_places)
-        places = read_places(grid_shape, coords, n_places, n_places)
-        kinds = [_kind(self._places), _kind(places)]
-        if kinds[0] != kinds[1]:
-            raise ValueError(
-                f"fit had {kinds[0]}, and the new places must be of that kind, got "
-                f"{kinds[1]}."
-            )
+        places = self._read_new_places(grid_shape, coords)
         field = self.module_.field
         if places.grid_shape is not None:
-            field = field.with_shape(places.grid_shape)
-        else:
-            moved = self._coordinates.transform(places.coords)
-            field = field.with_shape(torch.as_tensor(moved, dtype=torch.float32))
-        return self._with_field(field, places, n_places)
+            return self._with_field(field.with_shape(places.grid_shape), places)
+        moved = self._coordinates.transform(places.coords)
+        n_lattice = np.prod(np.ptp(moved, axis=0) + 1.0)
+        if n_lattice > _MOST_AT_ONCE:
+            raise ValueError(
+                f"coords extend over {n_lattice:.3g} lattice points, at most "
+                f"{_MOST_AT_ONCE} are worked on at once. Pass them in parts."
+            )
+        moved = torch.as_tensor(moved, dtype=torch.float32)
+        return self._with_field(field.with_shape(moved), places)
+
+    def _read_new_places(self, grid_shape, coords):
+        """Places of the same kind as those of ``fit``."""
+        old = self._places
+        if grid_shape is None and (coords is None or isinstance(coords, str)):
+            raise ValueError(
+                f"with_grid needs a grid_shape or an array of coords, got grid_shape="
+                f"None, coords={coords!r}."
+            )
+        n_places = int(np.prod(grid_shape)) if coords is None else len(coords)
+        on_grid = old.grid_shape is not None
+        places = read_places(grid_shape, coords, n_places, n_places, find_grid=on_grid)
+        if grid_shape is not None:
+            if not on_grid:
+                raise ValueError(
+                    "fit had coordinates, and the new places must be coordinates too, "
+                    f"got grid_shape={grid_shape!r}."
+                )
+            return replace(places, steps=old.steps)
+        if on_grid and old.steps is None:
+            raise ValueError(
+                f"fit had a grid, {old.grid_shape}, and the new places must be a grid "
+                f"too, got coords of shape {np.shape(coords)}. Pass grid_shape."
+            )
+        if on_grid and not _same_steps(places.steps, old.steps):
+            raise ValueError(
+                "the coords of fit formed a grid, and the network knows no other steps "
+                f"than {old.steps.tolist()}; the new coords have "
+                f"{'none' if places.steps is None else places.steps.tolist()}."
+            )
+        n_dims = np.shape(places.coords)[1:]
+        if not on_grid and n_dims != np.shape(old.coords)[1:]:
+            raise ValueError(
+                f"coords had {old.coords.shape[1]} columns in fit and have {n_dims[0]} "
+                "now."
+            )
+        return places
 
     def _check_columns_are_alike(self):
         reason = None
@@ -200,15 +251,16 @@ class FieldImputer(NeuralImputer):
         if reason:
             raise ValueError(f"with_grid needs columns that are alike, but {reason}.")
 
-    def _with_field(self, field, places, n_places):
+    def _with_field(self, field, places):
+        n_places = len(places.flips)
         other = copy.copy(self)
-        module = self._place_field(field, [0] * n_places)
+        other._places = places
+        module = other._place_field(field, [0] * n_places)
         other.module_ = module.to(self.device_).eval()
         other.set_params(
             grid_shape=places.grid_shape,
             coords=None if places.grid_shape is not None else places.coords,
         )
-        other._places = places
         other._encoder = self._encoder.with_columns(n_places)
         other._n_categories = other._encoder.n_categories
         other.n_features_in_ = n_places
@@ -218,11 +270,12 @@ class FieldImputer(NeuralImputer):
         return other
 
 
-def _kind(places):
-    """What sort of places these are, in words."""
-    if places is None:
-        return "no places"
-    return "coordinates" if places.grid_shape is None else "a grid"
+def _same_steps(one, other):
+    return (
+        one is not None
+        and one.shape == other.shape
+        and np.allclose(one, other, rtol=1e-3, atol=1e-6 * np.abs(other).max())
+    )
 
 
 def _make_coordinates(places):
@@ -233,7 +286,7 @@ def _make_coordinates(places):
             f"{places.coords.shape[1]} coordinates are projected on the first two "
             "principal axes.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     x = coordinates.transform(places.coords)
     n = len(x)

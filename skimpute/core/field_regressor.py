@@ -93,7 +93,8 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         if reset:
             self._n_channels = y.shape[1] if y.ndim == 2 else None
         elif self._n_channels != (y.shape[1] if y.ndim == 2 else None):
-            wanted = "1-D" if self._n_channels is None else f"of {self._n_channels}"
+            n = self._n_channels
+            wanted = "1-D" if n is None else f"of {n} channels"
             raise ValueError(f"y must be as in fit, {wanted}, got shape {y.shape}.")
         return x, y.reshape(len(y), -1), labels
 
@@ -207,9 +208,9 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         ValueError
             If X has other columns than in ``fit``, or y other channels.
 
-        Examples
-        --------
-        See :meth:`predict`.
+        Notes
+        -----
+        The context is encoded here, once; the examples of the class show it.
         """
         check_is_fitted(self)
         conditioned = copy.copy(self)

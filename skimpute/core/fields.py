@@ -12,7 +12,7 @@ from skimpute.core.batch import Batch, Source, split_rows
 _FEW_GROUPS = 20  # with fewer, no whole function is spared for validation
 _N_VALIDATION = 64  # tasks, where they are splits of the functions trained on
 _EMPTY_SHARE = 0.05  # of the tasks have no context, so that the prior is learned too
-_HELD_BLOCKS = 5  # of a single function
+_HELD_BLOCKS = 5  # of a single function, at least
 _WINDOW = (0.3, 1.0)  # share of a single function that a task sees
 _CONTEXT = (0.05, 0.95)  # share of such a window that is context
 
@@ -118,7 +118,9 @@ def group_codes(labels, known=None):
     if known is None:
         code, known = pd.factorize(labels, sort=False, use_na_sentinel=False)
         return code.astype(np.int64), as_labels(known)
-    return known.get_indexer(labels).astype(np.int64), known
+    code = known.get_indexer(labels).astype(np.int64)
+    code[labels.isna()] = np.append(np.flatnonzero(known.isna()), -1)[0]
+    return code, known
 
 
 def typical_spacing(points):
@@ -336,13 +338,18 @@ class FieldSource(Source):
 
 
 def _held_blocks(x, fraction, seed):
-    """Neighbourhoods of a single function that are kept for validation."""
+    """Neighbourhoods of a single function that are kept for validation.
+
+    The more points, the more and the shorter stretches of it: those of a long function
+    would otherwise outgrow what any model can bridge.
+    """
     held = np.zeros(len(x), dtype=bool)
-    n_each = int(fraction * len(x) / _HELD_BLOCKS)
+    n_blocks = max(_HELD_BLOCKS, round(np.sqrt(fraction * len(x))))
+    n_each = int(fraction * len(x) / n_blocks)
     if n_each == 0:
         return held
     rng = np.random.default_rng([seed, 1])
-    for centre in x[rng.choice(len(x), _HELD_BLOCKS, replace=False)]:
+    for centre in x[rng.choice(len(x), n_blocks, replace=False)]:
         distance = np.abs(x - centre).max(axis=1)
         held[np.argpartition(distance, n_each)[:n_each]] = True
     return held

@@ -32,13 +32,14 @@ class LatticeCoordinates:
     """
 
     def __init__(self, x, grid_dim):
-        self.middle = x.mean(axis=0)
+        low, extent = x.min(axis=0), np.ptp(x, axis=0)
+        extent = np.where(extent > 0, extent, 1.0)
+        shares = (x - low) / extent  # of a size that can be squared
+        self.middle = low + extent * shares.mean(axis=0)
         self.projected = x.shape[1] > grid_dim
         self.axes = np.eye(x.shape[1])
         if self.projected:
-            extent = np.ptp(x, axis=0)
-            extent[extent == 0] = 1.0
-            scale = (x / extent).std(axis=0)  # of a size that can be squared
+            scale = shares.std(axis=0)
             scale = extent * np.where(scale > 0, scale, 1.0)
             cov = np.cov((x - self.middle) / scale, rowvar=False, ddof=0)
             axes = np.linalg.eigh(cov)[1][:, : -grid_dim - 1 : -1]

@@ -19,6 +19,7 @@ from skimpute.core.training import Plan, fit_module
 from skimpute.masks import MaskGenerator, training_mask
 
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
+_FARTHEST = 1e12  # standard deviations that a network is shown: float32 can square it
 _EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 150, 4000, 5  # of max_epochs=None
 
 
@@ -40,6 +41,8 @@ class NeuralImputer(Trained, BaseImputer):
         ],
         **TRAINING_CONSTRAINTS,
     }
+
+    _validation_rows = TableSource.validation_rows
 
     def _build_module(self, n_categories):
         raise NotImplementedError(f"{type(self).__name__} must define _build_module.")
@@ -72,6 +75,7 @@ class NeuralImputer(Trained, BaseImputer):
         history, best_epoch = [], 0
         if len(standardised):
             source = TableSource(standardised, self._mask())
+            source.validation_rows = self._validation_rows
             if module is not previous and hasattr(module, "prepare"):
                 module.prepare(source.values, source.observed)
             history, best_epoch = fit_module(
@@ -128,7 +132,7 @@ class NeuralImputer(Trained, BaseImputer):
             if stop <= values.shape[1]:
                 part = encoder.standardise(values[:, start:stop])
                 part[:, encoder.constant | encoder.empty] = np.nan
-                standardised[:, start:stop] = part
+                standardised[:, start:stop] = np.clip(part, -_FARTHEST, _FARTHEST)
             start = stop
         return standardised
 

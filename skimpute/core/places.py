@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from skimpute.core.checks import Integral
 
 _ROWS_OF_CORRELATION = 10_000
+_SLACK = 1e-3  # of a step, by which places on a grid may be off
 
 
 @dataclass
@@ -21,18 +22,36 @@ class Places:
     coords : ndarray of shape (n_places, d) or None
         Coordinates where there is no grid.
     flips : ndarray of shape (n_columns,)
-        1 or -1, by which standardised columns are multiplied.
+        1 or -1, by which standardised columns are multiplied; 1 for categories.
     by_correlation : bool
         Whether the coordinates were made from the table itself.
+    steps : ndarray of shape (n_axes, d) or None
+        From a place of the grid to the next one along each of its axes, where the grid
+        was given by coordinates.
     """
 
     grid_shape: tuple | None
     coords: np.ndarray | None
     flips: np.ndarray
     by_correlation: bool = False
+    steps: np.ndarray | None = None
+
+    def is_as(self, other):
+        """Say whether a model of the places ``other`` is one of these too."""
+        return (
+            self.grid_shape == other.grid_shape
+            and _equal(self.coords, other.coords)
+            and _equal(self.steps, other.steps)
+        )
 
 
-def read_places(grid_shape, coords, n_columns, n_places):
+def _equal(one, other):
+    return one is other or (
+        one is not None and other is not None and np.array_equal(one, other)
+    )
+
+
+def read_places(grid_shape, coords, n_columns, n_places, find_grid=True):
     """Turn the parameters ``grid_shape`` and ``coords`` into places.
 
     Parameters
@@ -43,6 +62,9 @@ def read_places(grid_shape, coords, n_columns, n_places):
         "index": evenly spaced on a line. None: "correlation" unless there is a grid.
     n_columns, n_places : int
         Of the table; more places than columns where there are categories.
+    find_grid : bool, default=True
+        Whether coordinates that form a grid become one: evenly spaced along a line, or
+        along the rows and columns of a rectangle, one row after the other.
 
     Returns
     -------
@@ -71,6 +93,12 @@ def read_places(grid_shape, coords, n_columns, n_places):
                 f"(n_columns, d), got {coords!r}."
             )
         return Places((n_places,), None, flips)
+    coords = _read_coords(coords, n_places)
+    grid, steps = _regular_grid(coords) if find_grid else (None, None)
+    return Places(grid, None if grid else coords, flips, steps=steps)
+
+
+def _read_coords(coords, n_places):
     coords = np.asarray(coords, dtype=np.float64)
     coords = coords[:, None] if coords.ndim == 1 else coords
     if coords.ndim != 2 or len(coords) != n_places or coords.shape[1] < 1:
@@ -80,8 +108,7 @@ def read_places(grid_shape, coords, n_columns, n_places):
         )
     if not np.isfinite(coords).all():
         raise ValueError("coords must be finite, got NaN or infinity.")
-    grid = _regular_grid(coords)
-    return Places(grid, None if grid else coords, flips)
+    return coords
 
 
 def _shown(coords):
@@ -108,51 +135,73 @@ def _read_grid_shape(grid_shape, n_places):
 
 
 def _regular_grid(coords):
-    """Shape of the grid that the coordinates form in C order, or None."""
-    steps = [np.unique(axis) for axis in coords.T]
-    shape = tuple(len(values) for values in steps)
-    if len(shape) > 2 or np.prod(shape) != len(coords) or min(shape) < 2:
-        return None
-    for values in steps:
-        gaps = np.diff(values)
-        if not np.allclose(gaps, gaps[0], rtol=1e-6, atol=0):
-            return None
-    mesh = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(coords.shape)
-    return shape if (mesh == coords).all() else None
+    """Shape of the grid whose places these are in C order, and its steps; or None.
+
+    A grid may be mirrored, turned around or have its axes swapped: the columns lie
+    beside each other all the same.
+    """
+    n = len(coords)
+    if n < 2:
+        return None, None
+    gaps = np.diff(coords, axis=0)
+    tolerance = np.maximum(0.1 * np.abs(gaps[0]), 1e-6 * np.ptp(coords, axis=0))
+    breaks = np.flatnonzero((np.abs(gaps - gaps[0]) > tolerance).any(axis=1))
+    length = int(breaks[0]) + 1 if len(breaks) else n  # of the first row
+    if n % length:
+        return None, None
+    shape = (n // length, length) if length < n else (n,)
+    last = [n - length, length - 1][-len(shape) :]  # place at the end of each axis
+    steps = (coords[last] - coords[0]) / (np.array(shape)[:, None] - 1)
+    index = np.stack(np.unravel_index(np.arange(n), shape), -1)
+    off = np.abs(coords - coords[0] - index @ steps)
+    gram = steps @ steps.T
+    size = np.sqrt(np.diag(gram))
+    right_angles = np.abs(gram - np.diag(size**2)) <= _SLACK * np.outer(size, size)
+    is_grid = (off <= _SLACK * np.abs(steps).max(axis=0)).all()
+    is_grid = is_grid and right_angles.all() and (size > 0).all()
+    return (shape, steps) if is_grid else (None, None)
 
 
-def correlation_places(table, n_columns):
+def correlation_places(table, n_categories):
     """Lay out columns in the plane, correlated ones near each other.
 
     Classical scaling of 1 - abs(correlation), over the rows where both are known;
     columns are turned around so that they agree with their nearest neighbours.
+    Categories cannot be turned around, and are near what they agree with: those that
+    exclude each other, at one place, could not be told apart.
 
     Parameters
     ----------
     table : ndarray of shape (n_rows, n_places)
         Values at all places, NaN where there is a gap.
-    n_columns : ndarray of shape (n_places,)
-        Column that each place belongs to.
+    n_categories : ndarray of shape (n_columns,)
+        0 for a number, which takes one place, else how many categories and places.
 
     Returns
     -------
     places : Places
-        Columns with one place, numbers, may be flipped.
+        Columns of numbers may be flipped.
     """
+    n_places = np.maximum(n_categories, 1)
+    number = np.repeat(n_categories == 0, n_places)
     correlation = _pairwise_correlation(table[:_ROWS_OF_CORRELATION])
-    distance = 1.0 - np.abs(correlation)
+    flips = _agreeing_signs(correlation, number)
+    agreement = flips[:, None] * correlation * flips
+    both = number[:, None] & number
+    distance = 1.0 - np.where(both, np.abs(correlation), agreement)
+    first = np.cumsum(n_places) - n_places
+    return Places(None, _in_the_plane(distance), flips[first], by_correlation=True)
+
+
+def _in_the_plane(distance):
+    """Classical scaling: points whose distances are about these, (n, 2)."""
     n = len(distance)
     centre = np.eye(n) - 1.0 / n
     values, axes = np.linalg.eigh(-0.5 * centre @ distance**2 @ centre)
     coords = np.zeros((n, 2))
-    kept = min(n, 2)
-    best = np.argsort(values)[::-1][:kept]
-    coords[:, :kept] = axes[:, best] * np.sqrt(np.clip(values[best], 0.0, None))
-    flips = _agreeing_signs(correlation, distance)
-    column, count = np.unique(n_columns, return_counts=True)
-    first = np.searchsorted(n_columns, column)
-    flips = np.where(count == 1, flips[first], 1.0)
-    return Places(None, coords, flips, by_correlation=True)
+    best = np.argsort(values)[::-1][: min(n, 2)]
+    coords[:, : len(best)] = axes[:, best] * np.sqrt(np.clip(values[best], 0.0, None))
+    return coords
 
 
 def _pairwise_correlation(table):
@@ -172,12 +221,15 @@ def _pairwise_correlation(table):
     return np.clip(correlation, -1.0, 1.0)
 
 
-def _agreeing_signs(correlation, distance):
-    """Signs that make every column agree with the one it is nearest to in a tree."""
-    tree = minimum_spanning_tree(distance + 1e-9)  # zero would mean no edge
-    order, before = breadth_first_order(tree, 0, directed=False)
+def _agreeing_signs(correlation, number):
+    """Signs that make numbers agree with what they are nearest to in a tree."""
+    # Distances from 1 to 2: what is about zero would be no edge.
+    tree = minimum_spanning_tree(2.0 - np.abs(correlation))
+    root = int(np.argmin(number))  # a category if there is one: its sign is given
+    order, before = breadth_first_order(tree, root, directed=False)
     signs = np.ones(len(correlation))
-    for column in order[1:]:  # in the tree's order; each needs the one before
-        sign = np.sign(correlation[column, before[column]]) or 1.0
-        signs[column] = signs[before[column]] * sign
+    for place in order[1:]:  # in the tree's order; each needs the one before
+        if number[place]:
+            sign = np.sign(correlation[place, before[place]]) or 1.0
+            signs[place] = signs[before[place]] * sign
     return signs

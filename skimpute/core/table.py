@@ -89,13 +89,24 @@ class Moments:
         if not centred:
             m2 += (self.count * (means - mean) ** 2).sum()
         spread = np.sqrt(m2 / total)
+        width = self._widest(centred, unit)
+        if not spread > 1e-12 * width:  # lost to rounding, or nothing varies
+            spread = width if width > 0 else 1.0
         own = means if centred else np.full_like(means, mean)
-        width = len(self.count)
+        n_columns = len(self.count)
         return (
-            np.full(width, unit),
+            np.full(n_columns, unit),
             np.where(self.count > 0, own, mean),
-            np.full(width, spread if spread > 0 else 1.0),
+            np.full(n_columns, spread),
         )
+
+    def _widest(self, centred, unit):
+        """Range of all values, or widest range of a column, in units."""
+        seen = self.count > 0
+        if not seen.any():
+            return 0.0
+        low, high = self.low[seen] / unit, self.high[seen] / unit
+        return (high - low).max() if centred else high.max() - low.min()
 
 
 class TableEncoder:
@@ -127,6 +138,8 @@ class TableEncoder:
         0 for a number, else how many categories there are.
     empty : ndarray of shape (n_features,), bool
         Columns without any value in ``fit``.
+    constant : ndarray of shape (n_features,), bool
+        Numeric columns of a single value, which ``constants`` holds.
     unit, mean, spread : ndarray of shape (n_features,)
         Scaling of numbers: standardised = (value / unit - mean) / spread.
     """
@@ -184,15 +197,17 @@ class TableEncoder:
         self.unit, self.mean, self.spread = scaling
         for array, neutral in ((self.unit, 1.0), (self.mean, 0.0), (self.spread, 1.0)):
             array[categorical] = neutral
-        varies = self._moments.high > self._moments.low
-        self.constant = ~categorical & ~self.empty & ~varies
-        if self.scaling != "columns" and (self._moments.count > 0).any():
-            low, high = self._moments.low.min(), self._moments.high.max()
-            self.constant = ~categorical & (low == high)
-            self.empty = np.zeros_like(self.empty)
         self.kept = np.ones(len(self.columns), dtype=bool)
         if not self.keep_empty_features:
             self.kept = ~self.empty
+        low, high = self._moments.low, self._moments.high
+        self.constants = np.where(self._moments.count > 0, low, self.mean_)
+        self.constant = ~categorical & ~self.empty & (low == high)
+        if self.scaling != "columns" and (self._moments.count > 0).any():
+            together = self.scaling == "together"
+            varies = high.max() > low.min() if together else (high > low).any()
+            self.constant = ~categorical & (not varies)
+            self.empty = self.empty & categorical
         self._moments = None
         return self
 
@@ -209,16 +224,17 @@ class TableEncoder:
         encoder : TableEncoder
         """
         encoder = copy.copy(self)
-        first = self.columns[0]
+        dtype, integer = self.columns[0].dtype, bool(self.integer.all())
         encoder.columns = [
-            Column(f"x{i}", NUMBER, first.dtype, first.integer)
-            for i in range(n_columns)
+            Column(f"x{i}", NUMBER, dtype, integer) for i in range(n_columns)
         ]
         for name in (
-            *("n_categories", "categorical", "empty", "integer", "constant", "kept"),
+            *("n_categories", "categorical", "empty", "constant", "constants"),
             *("unit", "mean", "spread"),
         ):
             setattr(encoder, name, np.full(n_columns, getattr(self, name)[0]))
+        encoder.integer = np.full(n_columns, integer)
+        encoder.kept = np.ones(n_columns, dtype=bool)
         encoder._low, encoder._high = encoder._bounds()
         return encoder
 
@@ -261,7 +277,8 @@ class TableEncoder:
 
     def standardise(self, values):
         """Coded table with numeric columns at mean 0 and standard deviation 1."""
-        return (values / self.unit - self.mean) / self.spread
+        with np.errstate(over="ignore"):  # values far beyond those of fit
+            return (values / self.unit - self.mean) / self.spread
 
     def unstandardise(self, standardised):
         """Inverse of :meth:`standardise`, finite for every finite input."""
@@ -283,7 +300,7 @@ class TableEncoder:
             Completed coded table; changed in place.
         """
         values[..., self.empty] = 0.0
-        values[..., self.constant] = self.mean_[self.constant]
+        values[..., self.constant] = self.constants[self.constant]
         if self._has_bounds:
             np.clip(values, self._low, self._high, out=values)
         values[..., self.integer] = np.rint(values[..., self.integer])

@@ -31,7 +31,9 @@ TRAINING_CONSTRAINTS: dict = {
 class Trained:
     """Mixin of estimators with a ``module_`` on ``device_``."""
 
-    def _in_blocks(self, function, *arrays, axes=None, block_rows=BLOCK_ROWS):
+    _block_rows = BLOCK_ROWS
+
+    def _in_blocks(self, function, *arrays, axes=None, block_rows=None):
         """Call ``function`` on blocks of rows of fixed size, and join what it returns.
 
         Parameters
@@ -42,9 +44,10 @@ class Trained:
             Rows along the first axis.
         axes : sequence of int, default=None
             Axis of the rows in each of the results; the first if it is None.
-        block_rows : int
-            Rows per block; halved when memory runs out.
+        block_rows : int, default=None
+            Rows per block, those of the class if None; halved when memory runs out.
         """
+        block_rows = self._block_rows if block_rows is None else block_rows
         n_rows = len(arrays[0])
         results = []
         try:

@@ -26,22 +26,29 @@ class PlainCNN(nn.Module):
         Of the input and of every layer.
     kernel_size : int
         Odd.
+    dilations : sequence of int or None, default=None
+        Steps between the points that each layer looks at; None is 1 everywhere. Larger
+        steps see farther at the same cost.
     """
 
     multiple = 1  # of which the lattice must be long
 
-    def __init__(self, n_axes, n_channels, kernel_size):
+    def __init__(self, n_axes, n_channels, kernel_size, dilations=None):
         super().__init__()
+        dilations = dilations or [1] * (len(n_channels) - 1)
         along = kernel_size // 2
-        kernel, padding = kernel_size, along
-        if n_axes == 1:
-            kernel, padding = (1, kernel_size), (0, along)
         self.layers = nn.ModuleList(
-            nn.Conv2d(d_in, d_out, kernel, padding=padding)
-            for d_in, d_out in pairwise(n_channels)
+            nn.Conv2d(
+                d_in,
+                d_out,
+                kernel_size if n_axes == 2 else (1, kernel_size),
+                padding=along * step if n_axes == 2 else (0, along * step),
+                dilation=step,
+            )
+            for (d_in, d_out), step in zip(pairwise(n_channels), dilations, strict=True)
         )
         self.d_in, self.d_out = n_channels[0], n_channels[-1]
-        self.halo = along * len(self.layers)  # lattice points seen on either side
+        self.halo = along * sum(dilations)  # lattice points seen on either side
         self.receptive_field = 2 * self.halo + 1
 
     def forward(self, h):

@@ -62,8 +62,9 @@ class GridConvCNP(nn.Module):
     Notes
     -----
     The four before the last are the ablations of Table 6. Time and memory are linear
-    in the number of places. In eval mode a row's answer is the same to the last bit wherever it
-    stands in a block of 16 rows or more (of fewer, torch convolves in other ways).
+    in the number of places. In eval mode a row's answer is the same to the last bit
+    wherever it stands in a block of 16 rows or more; of fewer, torch convolves in other
+    ways.
 
     The first filter starts as a Gaussian of weight one, so that density is the share of
     the neighbourhood that is context. The paper's widths give the models of Table 5:
@@ -133,6 +134,11 @@ class GridConvCNP(nn.Module):
         """First filter as the context meets it (Fig. 13), (C, k, k) or (C, k)."""
         weights = self._first_weights().detach()
         return weights[:, 0] if self.n_axes == 2 else weights[:, 0, 0]
+
+    @property
+    def n_numbers(self):
+        """Numbers that a layer holds of a row."""
+        return math.prod(self.image_shape[:2]) * self.first.out_channels
 
     @property
     def halo(self):

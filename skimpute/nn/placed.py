@@ -1,6 +1,7 @@
 """Rows of a table as fields: each column is a value at a place of its own."""
 
 import copy
+import math
 
 import torch
 from torch import nn
@@ -36,6 +37,18 @@ class PlacedConvCNP(nn.Module):
         self.convcnp = ConvCNP(places.shape[1], 1, d_given=d_identity, **options)
         self.identity = nn.Parameter(torch.randn(len(places), d_identity))
 
+    @property
+    def n_numbers(self):
+        """Numbers that a layer holds of a row."""
+        return math.prod(self._lattice()[1]) * self.convcnp.first.out_features
+
+    def _lattice(self):
+        """First point and shape of the lattice around all places."""
+        first, shape = self.convcnp.lattice_around(self.places[None], self.margin)
+        # With an odd number of lattice points, every second row of a matrix product was
+        # rounded in another way (measured: MKL, 10 channels to 8).
+        return first, (*shape[:-1], shape[-1] + shape[-1] % 2)
+
     def with_shape(self, places):
         """Copy for other places; its weights are the same and its own."""
         field = copy.deepcopy(self)
@@ -57,7 +70,7 @@ class PlacedConvCNP(nn.Module):
             Of shape (n_rows, n_places).
         """
         model = self.convcnp
-        first, shape = model.lattice_around(self.places[None], self.margin)
+        first, shape = self._lattice()
         places = self.places[None] - first[:, None]
         given = None
         if self.identity.shape[1]:
@@ -85,17 +98,26 @@ class PlacedField(nn.Module):
     n_categories : sequence of int
         Per column: 0 for a number, one place, else the number of categories, each of
         which has a place.
+    flips : sequence of float or None, default=None
+        Per column: 1, or -1 where the field takes the number with the other sign; None
+        is 1 everywhere. Categories are never flipped.
     score_context : bool, default=False
         Whether context values are targets too, as for the paper's images (D.1).
     """
 
+    flips: torch.Tensor
+
     phases = ("fit",)
     latent_dim = 0  # the predictive distribution is no mixture
 
-    def __init__(self, field, n_categories, score_context=False):
+    def __init__(self, field, n_categories, flips=None, score_context=False):
         super().__init__()
         self.field = field
         self.layout = TableLayout(n_categories)
+        if flips is None:
+            flips = [1.0] * self.layout.n_columns
+        flips = torch.as_tensor(flips, dtype=torch.float32)[self.layout.column]
+        self.register_buffer("flips", flips)  # of every place
         self.score_context = score_context
 
     def phase_parameters(self, phase):
@@ -124,17 +146,23 @@ class PlacedField(nn.Module):
         return self._loss(batch, batch.target)
 
     def _loss(self, batch, target):
-        slots = self.layout.encode(batch.values, batch.observed)
-        column = self.layout.column
-        law = self.field(slots, batch.context[:, column])
-        target = target[:, column]
+        slots, context = self._slots(batch, batch.observed)
+        law = self.field(slots, context)
+        target = target[:, self.layout.column]
         log_prob = torch.where(target, law.log_prob(slots), 0.0)
         return -log_prob.sum(1) / target.sum(1).clamp(min=1)
 
+    def _slots(self, batch, known):
+        """Values of the field, zero where not known, and its context."""
+        slots = self.layout.encode(batch.values, known) * self.flips
+        return slots, batch.context[:, self.layout.column]
+
     def encode(self, batch):
         """Gaussian law of every place, given the context."""
-        slots = self.layout.encode(batch.values, batch.context)
-        return self.field(slots, batch.context[:, self.layout.column])
+        law = self.field(*self._slots(batch, batch.context))
+        return torch.distributions.Normal(
+            law.mean * self.flips, law.stddev, validate_args=False
+        )
 
     def predictive(self, state, latent=None):
         """Law of every column, as a mixture of one.

@@ -41,8 +41,8 @@ FIELD_MODULES = {
     "attncnp": factory(AttnCNP, width=32),
     "attncnp_paper": factory(AttnCNP, width=32, residual=False),
     "attncnp_images": factory(AttnCNP, width=32, n_heads=4, n_self_attention=2),
-    "convcnp": factory(FineConvCNP, width=8),
-    "convcnp_unet": factory(FineConvCNP, width=8, architecture="unet"),
+    "convcnp": factory(FineConvCNP, width=8, min_std=0.03),
+    "convcnp_unet": factory(FineConvCNP, width=8, min_std=0.03, architecture="unet"),
 }
 # Steps and learning rate of those that do not learn lines in 500 steps at 1e-2.
 TRAINING = {"convcnp": (1000, 3e-3)}

@@ -187,6 +187,25 @@ def test_plain_cnn_sees_its_halo(n_axes, depth, kernel_size):
     assert seen == (module.halo, module.halo, module.receptive_field)
 
 
+@pytest.mark.parametrize("dilations", [(1, 2, 4), (3, 1, 1), (2, 2, 5)])
+@pytest.mark.parametrize("n_axes", [1, 2])
+def test_dilated_cnn_sees_its_halo(n_axes, dilations):
+    module = make_positive(make(PlainCNN, n_axes, [2] * 4, 5, dilations))
+    assert module.halo == 2 * sum(dilations)
+    seen = support(module, n_axes, 4 * module.halo + 5)
+    assert seen == (module.halo, module.halo, module.receptive_field)
+
+
+@pytest.mark.parametrize("n_axes", [1, 2])
+def test_dilated_layers_skip_points(n_axes):
+    module = make_positive(make(PlainCNN, n_axes, [1, 1], 3, [4]))
+    h = normal(1, 1, *lattice(n_axes, 9), **DOUBLE)
+    changed = h.clone()
+    changed[..., -5] += 1
+    moved = (module(changed) != module(h)).any(1)[0].any(0)
+    assert torch.where(moved)[0].tolist() == [0, 4, 8]
+
+
 @pytest.mark.parametrize("n_layers", [1, 2])
 @pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
 @pytest.mark.parametrize("n_axes", [1, 2])
@@ -218,11 +237,12 @@ def test_in_the_plane_a_network_sees_as_far_along_both_axes():
 
 
 @pytest.mark.parametrize("n_axes", [1, 2])
-@pytest.mark.parametrize("cnn", ["plain", "residual", "u-net"])
+@pytest.mark.parametrize("cnn", ["plain", "dilated", "residual", "u-net"])
 def test_network_is_translation_equivariant(cnn, n_axes):
     """By its multiple: content moves, away from the ends, and so does the answer."""
     module = {
         "plain": lambda: make(PlainCNN, n_axes, [2, 3, 2], 5),
+        "dilated": lambda: make(PlainCNN, n_axes, [2, 3, 2], 5, [1, 3]),
         "residual": lambda: make(ResidualCNN, n_axes, 2, 5, 2),
         "u-net": lambda: make(UNet, n_axes, [2, 3, 4], 5),
     }[cnn]()

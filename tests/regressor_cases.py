@@ -1,0 +1,41 @@
+"""Small regressors of fields, and functions to fit them to; for the tests beside it.
+
+A new regressor is one line of `REGRESSORS`.
+"""
+
+import numpy as np
+import pytest
+
+from skimpute import AttnCNPRegressor, CNPRegressor, ConvCNPRegressor
+
+ONE_STEP = {"max_seconds": 1e-9, "device": "cpu", "random_state": 0}
+REGRESSORS = {
+    "convcnp": ConvCNPRegressor(n_channels=4, **ONE_STEP),
+    "convcnp_unet": ConvCNPRegressor(
+        architecture="unet", n_channels=2, validation_fraction=0, **ONE_STEP
+    ),
+    "cnp": CNPRegressor(width=32, **ONE_STEP),
+    "attncnp": AttnCNPRegressor(width=32, n_heads=2, **ONE_STEP),
+}
+CLASSES = ["convcnp", "cnp", "attncnp"]
+# Enough steps to learn a linear function of ten columns, for those that can.
+LEARNING = {"max_seconds": None, "max_epochs": 1, "batch_size": 2}
+LEARNING_RATES = {"CNPRegressor": 1e-2, "AttnCNPRegressor": 1e-3}
+
+each_regressor = pytest.mark.parametrize(
+    "regressor", list(REGRESSORS.values()), ids=list(REGRESSORS)
+)
+each_class = pytest.mark.parametrize(
+    "regressor", [REGRESSORS[name] for name in CLASSES], ids=CLASSES
+)
+
+
+def make_waves(sizes=(9, 1, 14, 20, 2, 6, 30, 11), d_x=1, n_channels=None, seed=0):
+    """Waves of random phase, so many points of each; x (n, d_x), y, groups."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    x = rng.uniform(-2, 2, (len(groups), d_x))
+    phase = rng.uniform(0, 6, (len(sizes), n_channels or 1))[groups]
+    y = np.sin(2 * x.sum(axis=1, keepdims=True) + phase)
+    y = 3.0 + 2.0 * y + 0.1 * rng.normal(size=y.shape)
+    return x, y if n_channels else y[:, 0], groups
