@@ -4,22 +4,18 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from skimpute.core import bridge
 from skimpute.core.checks import Integral, Interval, Options, Real, StrOptions
 from skimpute.core.field_imputer import FieldImputer
 from skimpute.core.field_regressor import BaseFieldRegressor
-from skimpute.core.fields import context_batch, typical_spacing
-from skimpute.core.lattice import LatticeCoordinates, Tiles, blocks_by_width, padded
+from skimpute.core.fields import typical_spacing
+from skimpute.core.lattice import LatticeCoordinates
+from skimpute.core.tiled import TiledContext
 from skimpute.nn.convcnp import ConvCNP
 from skimpute.nn.gridconvcnp import GridConvCNP
 from skimpute.nn.placed import PlacedConvCNP, PlacedField
 
-_TILE = {1: 128, 2: 32}  # lattice points along an axis, fewest
-_LATTICE_POINTS_AT_ONCE = 2**16  # for memory
-_KEPT_NUMBERS = 2**26  # of encoded tiles, at most 256 MB
-_WIDTH = 32  # smallest padded number of context points of a tile
+_SHORTEST = 128  # lattice points that a task may always cover
 _IDENTITY = 8  # numbers that are learned of a column laid out by correlation
 
 
@@ -34,8 +30,8 @@ class ConvCNPRegressor(BaseFieldRegressor):
     Parameters
     ----------
     architecture : {"small", "unet"}, default="small"
-        "unet" is the paper's ConvCNPXL: it sees ten times as far, and takes half again
-        as long.
+        "unet" is the paper's ConvCNPXL: it sees five times as far, and takes about a
+        third longer.
     points_per_unit : float or None, default=None
         Lattice points per unit of the coordinates; None is twice the mean density of
         the points on a line, once in the plane, within bounds. The network sees so and
@@ -242,7 +238,7 @@ class ConvCNPRegressor(BaseFieldRegressor):
     def _lattice_limits(self, module):
         # Tasks of a batch share the shape of their lattices: none may be boundless.
         max_extent = self.max_grid_points ** (1 / module.d_x)
-        return {"align": module.multiple, "max_extent": max(max_extent, _TILE[1])}
+        return {"align": module.multiple, "max_extent": max(max_extent, _SHORTEST)}
 
     def _look_at_module(self):
         overlooked = self.module_.cnn.receptive_field * self._coordinates.spacing
@@ -257,84 +253,11 @@ class ConvCNPRegressor(BaseFieldRegressor):
                 stacklevel=4,
             )
 
-    # -- context: tiles of the lattice, worked out once
-
     def _encode(self, points):
-        module = self.module_
-        size = max(_TILE[module.d_x], 4 * module.multiple)
-        tiles = Tiles.around(points.x, points.code, size, module.reach)
-        if len(tiles) > self._most_tiles(size):
-            return tiles, None
-        return tiles, self._encode_tiles(points, tiles, np.arange(len(tiles)))
-
-    def _most_tiles(self, size):
-        """How many encoded tiles there may be at once."""
-        module = self.module_
-        n_numbers = (size + 2 * module.rim) ** module.d_x * 2 * module.d_y
-        return max(1, _KEPT_NUMBERS // n_numbers)
-
-    def _encode_tiles(self, points, tiles, wanted):
-        """Network outputs on some tiles, and last on one that no point matters to."""
-        module = self.module_
-        counts = np.append(tiles.counts[wanted], 0)
-        start = np.append(tiles.start[wanted], 0)
-        first = np.vstack([tiles.first(wanted), np.zeros((1, module.d_x))])
-        n_lattice = (tiles.size + 2 * module.margin) ** module.d_x
-        values = None
-        with torch.no_grad():
-            for sets, width in blocks_by_width(counts, _WIDTH, 16):
-                n_rows = max(
-                    1, min(16, _LATTICE_POINTS_AT_ONCE // max(n_lattice, width))
-                )
-                for place in range(0, len(sets), n_rows):
-                    part = sets[place : place + n_rows]
-                    full = np.resize(part, n_rows)  # blocks of one shape
-                    index, there = padded(full, width, start, counts)
-                    index = tiles.point[index] if len(tiles.point) else index
-                    x = points.x[index] if len(points) else np.zeros((*index.shape, 1))
-                    batch = context_batch(
-                        points, index, there, self.device_, x - first[full][:, None]
-                    )
-                    made = module.tile(
-                        batch.xc, batch.yc, batch.yc_observed, tiles.size
-                    )
-                    made = bridge.to_numpy(made, np.float32)
-                    if values is None:
-                        values = np.empty((len(counts), *made.shape[1:]), np.float32)
-                    values[part] = made[: len(part)]
-        return values
+        return TiledContext(self.module_, points, self.device_)
 
     def _read(self, state, x, code):
-        tiles, values = state
-        tile, inside = tiles.of(x, code)
-        if values is not None:
-            return self._read_tiles(values, tile, inside)
-        # Too many to keep: those that are asked for, some at a time.
-        mean, std = np.empty((2, len(x), len(self._unit)))
-        wanted, place = np.unique(tile, return_inverse=True)
-        most = self._most_tiles(tiles.size)
-        for start in range(0, len(wanted), most):
-            part = wanted[start : start + most]  # the empty one is the last
-            values = self._encode_tiles(self.context_, tiles, part[part < len(tiles)])
-            rows = np.flatnonzero((place >= start) & (place < start + most))
-            mean[rows], std[rows] = self._read_tiles(
-                values, place[rows] - start, inside[rows]
-            )
-        return mean, std
-
-    def _read_tiles(self, values, tile, inside):
-        """Mean and standard deviation at places inside of encoded tiles."""
-        values = torch.from_numpy(values).to(self.device_)
-
-        def read(tile, inside):
-            law = self.module_.read_tiles(
-                values,
-                torch.from_numpy(tile).to(self.device_),
-                bridge.to_tensor(inside, self.device_),
-            )
-            return bridge.to_numpy(law.mean), bridge.to_numpy(law.stddev)
-
-        return self._in_blocks(read, tile, inside, block_rows=256)
+        return state.read(self.module_, self.device_, self._in_blocks, x, code)
 
     def __sklearn_tags__(self):
         """Say that two projections of ten columns explain little."""

@@ -191,13 +191,12 @@ def test_every_category_takes_a_place():
 def test_two_categories_that_exclude_each_other_are_told_apart():
     x = np.random.default_rng(0).normal(size=240)
     frame = pd.DataFrame({"x": x, "up": pd.array(x > 0, dtype="boolean")})
-    learning = {"max_epochs": 12, "learning_rate": 1e-2}
+    learning = {"max_epochs": 20, "n_channels": 16}
     imputer = ConvCNPImputer(**{**QUICK, **learning}).fit(frame)
     filled = imputer.transform(frame.assign(up=pd.NA))
-    assert (filled["up"] == frame["up"]).mean() > 0.8
-    filled = imputer.transform(frame.assign(x=np.nan))
-    assert filled["x"][x > 0].min() > 0.3
-    assert filled["x"][x <= 0].max() < -0.3
+    assert (filled["up"] == frame["up"]).mean() > 0.9
+    filled = imputer.transform(frame.assign(x=np.nan))["x"]
+    assert filled[x > 0].mean() > filled[x <= 0].mean() + 0.5
 
 
 # -- odd columns and rows

@@ -53,6 +53,7 @@ ARROWS = {
     "core.neural": {"core.base", "core.trained", *BELOW_BASE},
     "core.trained": {"core.bridge", "core.checks"},
     "core.lattice": set(),
+    "core.tiled": {"core.bridge", "core.fields", "core.lattice"},
     "core.places": {"core.checks"},
     "core.field_imputer": {
         *("core.neural", "core.trained", "core.places", "core.lattice", "core.base"),

@@ -615,7 +615,7 @@ def test_one_function_far_longer_than_the_others_does_not_fill_the_memory():
 def test_tiles_too_many_to_keep_are_worked_out_when_asked_for(d_x, monkeypatch):
     x, y, groups = make_waves(d_x=d_x)
     regressor = ConvCNPRegressor(**SMALL).fit(x, y, groups)
-    monkeypatch.setattr("skimpute.convcnp._KEPT_NUMBERS", 0)
+    monkeypatch.setattr("skimpute.core.tiled._KEPT_NUMBERS", 0)
     frugal = regressor.condition(x, y, groups)
     places = np.vstack([x, x + 1e4])
     of = np.tile(groups, 2)
