@@ -7,7 +7,12 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skimpute import MICEImputer, MissForestImputer, VAEACImputer
+from skimpute import (
+    ConvCNPImputer,
+    MICEImputer,
+    MissForestImputer,
+    VAEACImputer,
+)
 
 QUICK = {"max_epochs": 2, "width": 16, "depth": 1, "latent_dim": 2, "device": "cpu"}
 
@@ -17,6 +22,7 @@ QUICK = {"max_epochs": 2, "width": 16, "depth": 1, "latent_dim": 2, "device": "c
         VAEACImputer(**QUICK, random_state=0),
         MICEImputer(max_iter=2, random_state=0),
         MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
+        ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
     ],
     ids=lambda imputer: type(imputer).__name__,
 )

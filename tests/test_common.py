@@ -369,7 +369,9 @@ def test_median_is_another_answer_than_mean(imputer, table):
     mean = clone(imputer).fit(skewed).transform(skewed)
     median = imputer.set_params(statistic="median").fit(skewed).transform(skewed)
     assert np.isfinite(median).all()
-    if not isinstance(imputer, MissForestImputer):
+    if isinstance(imputer, ConvCNPImputer):  # Gaussian: the same, but for rounding
+        np.testing.assert_allclose(mean, median, rtol=1e-4, atol=1e-4)
+    elif not isinstance(imputer, MissForestImputer):
         assert (mean != median).any()
 
 

@@ -199,6 +199,18 @@ def test_two_categories_that_exclude_each_other_are_told_apart():
     assert filled[x > 0].mean() > filled[x <= 0].mean() + 0.5
 
 
+def test_networks_look_as_far_as_the_grid_asks_for():
+    def kernels(*grid_shape, **parameters):
+        imputer = ConvCNPImputer(**parameters)
+        field = imputer._build_field(grid_shape, None, False)
+        return field.first_kernel_size, field.kernel_size, len(field.cnn.blocks)
+
+    assert kernels(28, 28) == kernels(32, 32, 3) == (9, 5, 4)
+    assert kernels(64, 64, 3) == kernels(20, 51) == (7, 3, 4)
+    assert kernels(30) == kernels(1000) == (9, 11, 4)
+    assert kernels(64, 64, architecture="xl") == (9, 11, 6)
+
+
 # -- odd columns and rows
 
 
@@ -348,7 +360,6 @@ def test_switches_matter_off_the_grid_too(layout, switch, X):
         ),
         ({"coords": "nonsense"}, "'index', 'correlation' or an array.*'nonsense'"),
         ({"coords": PLANE[:9]}, r"each of the 12 places .* got shape \(9, 2\)"),
-        ({"coords": PLANE[None]}, r"each of the 12 places .* got shape \(1, 12, 2\)"),
         ({"coords": np.full(12, np.nan)}, "coords must be finite, got NaN or inf"),
         ({"padding_mode": "circular", "grid_shape": (3, 4)}, r"4 places, got shape"),
         ({"padding_mode": "reflect"}, "'padding_mode' parameter"),

@@ -39,7 +39,7 @@ for model in models.values():
 # %%
 # A function, and the same function elsewhere
 # -------------------------------------------
-# The same 12 points are shown twice, where they were drawn and four units farther to
+# The same 15 points are shown twice, where they were drawn and four units farther to
 # the right. The grey ground is the range of the training, the dashed lines are mean and
 # band of the exact Gaussian process. The two baselines warn when they are asked outside
 # their range, and they are right to do so; only for this page, which is about what
@@ -47,7 +47,7 @@ for model in models.values():
 
 warnings.filterwarnings("ignore", message=".*outside the range of the coordinates")
 
-one = make_gp_tasks("matern52", n_tasks=1, n_points=12, noise=noise, random_state=2)
+one = make_gp_tasks("matern52", n_tasks=1, n_points=15, noise=noise, random_state=0)
 COLOURS = {"ConvCNP": "#d55e00", "AttnCNP": "#0072b2", "CNP": "#009e73"}
 
 fig, axes = plt.subplots(
@@ -87,33 +87,50 @@ def scores(law):
     mean, std = law
     truth = tests.y[~known]
     return {
-        "R2": r2_score(truth, mean),
+        "R^2": r2_score(truth, mean),
         "log score": norm.logpdf(truth, mean, std).mean(),
     }
 
 
-def exact():
-    law = np.empty((2, (~known).sum()))
-    asked = tests.groups[~known]
+def answers(name, shift):
+    known_part = tests.X[known] + shift, tests.y[known], tests.groups[known]
+    new, asked = tests.X[~known] + shift, tests.groups[~known]
+    if name != "exact":
+        return models[name].condition(*known_part).predict(new, asked, return_std=True)
+    law = np.empty((2, len(new)))
     for group in np.unique(asked):
-        here = known & (tests.groups == group)
-        new = tests.X[~known][asked == group]
+        here = known_part[2] == group
         law[:, asked == group] = gp_conditional(
-            "matern52", tests.X[here], tests.y[here], new, noise=noise
+            "matern52",
+            known_part[0][here],
+            known_part[1][here],
+            new[asked == group],
+            noise=noise,
         )
     return law
 
 
-rows = {("exact", shift): scores(exact()) for shift in shifts[:1]}
-for name, model in models.items():
-    for shift in shifts:
-        moved = model.condition(
-            tests.X[known] + shift, tests.y[known], tests.groups[known]
-        )
-        law = moved.predict(
-            tests.X[~known] + shift, groups=tests.groups[~known], return_std=True
-        )
-        rows[name, shift] = scores(law)
-table = pd.DataFrame(rows).T
-table.index.names = ["", "moved by"]
-table.unstack().round(2)
+table = pd.DataFrame(
+    {
+        (name, shift): scores(answers(name, shift))
+        for name in ["exact", *models]
+        for shift in shifts
+    }
+)
+table.T.unstack().loc[["exact", *models]].round(2).rename_axis(columns=["", "moved by"])
+
+# %%
+# The ConvCNP gives the same answer wherever the function lies, and its figures do not
+# change in any decimal shown. AttnCNP is a fair second at home, but loses what it knows
+# on the way out; from some distance on it is worse than knowing nothing at all, which
+# is an R^2 of 0 and a log score of -1.42, because it goes on to trust its mean. CNP
+# hardly follows its points anywhere. Both are warned of for good reason.
+#
+# The paper's table 1 has 0.32 for ConvCNP, 0.10 for AttnCNP and -0.95 for CNP inside
+# the range, with functions without noise and 40 times as many steps of training; the
+# order is the same. Outside the range it gives pictures only, of the same kind as those
+# above.
+#
+# Equivariance is an assumption as well as a gift. What truly depends on the place, a
+# trend or a border of the domain, this network cannot learn, unless the data near a
+# point show it. And far from all context it can only return to the mean of everything.

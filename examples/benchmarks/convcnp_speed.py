@@ -4,8 +4,8 @@ The plain version (``plain_convcnp.py``) has the layers of the authors' code, de
 and functions drawn one by one; ours is the default network (``small``, with kernels of
 11 instead of 5, and ``unet``). ``step``: a whole training step with drawing its 16
 functions of an EQ process, 3 to 50 context points and as many targets, as
-``convcnp.py`` trains; in one process, blocks of steps of both in turn, medians over
-blocks, with fresh weights and (``--trained``) after 10,000 steps of each. ``data`` is
+``convcnp.py`` trains; in one process, blocks of steps of both in turn with the same
+numbers of points, medians over blocks, with fresh weights and (``--trained``) after 10,000 steps of each. ``data`` is
 the part of it that draws the functions. ``predict``: one function, from known points to
 targets, by the public estimator with ``condition`` and ``predict``, by ``predict``
 alone, and by the plain network. ``line``: ``condition`` and ``predict`` with as many
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import add_common_arguments, append_line, finished_cells, stamp
-from convcnp import MODELS, GeneratedTasks
+from convcnp import MODELS, GeneratedTasks, make_tasks, to_batch
 from plain_convcnp import (
     POINTS_PER_UNIT,
     PlainConvCNP,
@@ -85,12 +85,17 @@ def milliseconds(times, per=1):
 # -- training
 
 
+def counts(n_steps):
+    """Numbers of context points and targets of each step, the same for both."""
+    return np.random.default_rng(0).integers(3, 51, (n_steps, 2)).tolist()
+
+
 class Steps(GeneratedTasks):
     """Functions for so many steps, none held out."""
 
     def __init__(self, unit, n_steps):
         super().__init__("eq", NOISE, unit)
-        self.n_steps = n_steps
+        self.n_steps, self.counts = n_steps, iter(counts(n_steps))
 
     def split(self, fraction, seed):
         """No validation: that is not part of a step."""
@@ -103,6 +108,14 @@ class Steps(GeneratedTasks):
     def order(self, train, batch_size, generator):
         """Any numbers will do."""
         return torch.zeros(self.n_steps * batch_size, dtype=torch.int64)
+
+    def batch(self, rows, generator):
+        """Draw 16 functions, with as many points as it is the turn of."""
+        rng = np.random.default_rng(
+            int(torch.randint(2**62, (1,), generator=generator))
+        )
+        arrays = make_tasks(self.task, rng, len(rows), *next(self.counts), self.noise)
+        return to_batch(arrays, self.unit)
 
 
 class Ours:
@@ -144,21 +157,21 @@ class Plain:
             self.module = PlainConvCNP(name)
         self.chance = torch.Generator().manual_seed(0)
 
-    def batch(self):
-        """Draw the functions of a step."""
-        n_context, n_target = torch.randint(3, 51, (2,), generator=self.chance).tolist()
-        return plain_gp_batch(self.chance, 16, n_context, n_target, NOISE)
+    def batches(self, n_steps):
+        """Draw the functions of each step."""
+        for n_context, n_target in counts(n_steps):
+            yield plain_gp_batch(self.chance, 16, n_context, n_target, NOISE)
 
     def train(self, n_steps, rate=3e-4):
         """Train for some steps."""
         optimiser = make_optimiser(self.module, rate)
-        for _ in range(n_steps):
-            train_step(self.module, optimiser, self.batch())
+        for batch in self.batches(n_steps):
+            train_step(self.module, optimiser, batch)
 
     def draw(self, n_batches):
         """Draw functions only."""
-        for _ in range(n_batches):
-            self.batch()
+        for _ in self.batches(n_batches):
+            pass
 
 
 def count(module):

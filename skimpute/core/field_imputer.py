@@ -211,9 +211,8 @@ class FieldImputer(NeuralImputer):
                 f"with_grid needs a grid_shape or an array of coords, got grid_shape="
                 f"None, coords={coords!r}."
             )
-        n_places = int(np.prod(grid_shape)) if coords is None else len(coords)
         on_grid = old.grid_shape is not None
-        places = read_places(grid_shape, coords, n_places, n_places, find_grid=on_grid)
+        places = read_places(grid_shape, coords, find_grid=on_grid)
         if grid_shape is not None:
             if not on_grid:
                 raise ValueError(

@@ -41,8 +41,9 @@ class LatticeCoordinates:
         if self.projected:
             scale = shares.std(axis=0)
             scale = extent * np.where(scale > 0, scale, 1.0)
-            cov = np.cov((x - self.middle) / scale, rowvar=False, ddof=0)
-            axes = np.linalg.eigh(cov)[1][:, : -grid_dim - 1 : -1]
+            standardised = (x - self.middle) / scale
+            axes = np.linalg.eigh(standardised.T @ standardised)[1]
+            axes = axes[:, : -grid_dim - 1 : -1]
             largest = np.abs(axes).argmax(axis=0)  # the sign is a convention
             axes = axes * np.sign(axes[largest, np.arange(grid_dim)])
             self.axes = axes / scale[:, None]

@@ -1,5 +1,6 @@
 """Where the columns of a table lie: on a grid, at coordinates, or by correlation."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def _equal(one, other):
     )
 
 
-def read_places(grid_shape, coords, n_columns, n_places, find_grid=True):
+def read_places(grid_shape, coords, n_columns=None, n_places=None, find_grid=True):
     """Turn the parameters ``grid_shape`` and ``coords`` into places.
 
     Parameters
@@ -60,8 +61,9 @@ def read_places(grid_shape, coords, n_columns, n_places, find_grid=True):
         See :class:`Places`.
     coords : array-like of shape (n_places, d), "index", "correlation" or None
         "index": evenly spaced on a line. None: "correlation" unless there is a grid.
-    n_columns, n_places : int
-        Of the table; more places than columns where there are categories.
+    n_columns, n_places : int or None, default=None
+        Of the table; more places than columns where there are categories. None takes as
+        many as are asked for.
     find_grid : bool, default=True
         Whether coordinates that form a grid become one: evenly spaced along a line, or
         along the rows and columns of a rectangle, one row after the other.
@@ -76,14 +78,14 @@ def read_places(grid_shape, coords, n_columns, n_places, find_grid=True):
     ValueError
         If they do not fit the columns, or each other.
     """
-    flips = np.ones(n_columns)
     if grid_shape is not None:
         if coords is not None:
             raise ValueError(
                 f"grid_shape={grid_shape!r} says where the columns lie; pass it or "
                 f"coords, not both, got coords={_shown(coords)}."
             )
-        return Places(_read_grid_shape(grid_shape, n_places), None, flips)
+        shape = _read_grid_shape(grid_shape, n_places)
+        return Places(shape, None, np.ones(n_columns or math.prod(shape)))
     if coords is None or (isinstance(coords, str) and coords == "correlation"):
         return None
     if isinstance(coords, str):
@@ -92,16 +94,26 @@ def read_places(grid_shape, coords, n_columns, n_places, find_grid=True):
                 "coords must be 'index', 'correlation' or an array of shape "
                 f"(n_columns, d), got {coords!r}."
             )
-        return Places((n_places,), None, flips)
+        return Places((n_places,), None, np.ones(n_columns))
     coords = _read_coords(coords, n_places)
     grid, steps = _regular_grid(coords) if find_grid else (None, None)
+    flips = np.ones(n_columns or len(coords))
     return Places(grid, None if grid else coords, flips, steps=steps)
 
 
 def _read_coords(coords, n_places):
-    coords = np.asarray(coords, dtype=np.float64)
+    try:
+        coords = np.asarray(coords, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"coords must be numbers, of shape (n_places, d): {error}"
+        ) from error
     coords = coords[:, None] if coords.ndim == 1 else coords
-    if coords.ndim != 2 or len(coords) != n_places or coords.shape[1] < 1:
+    if coords.ndim != 2 or 0 in coords.shape:
+        raise ValueError(
+            f"coords must have shape (n_places, d) or (n_places,), got {coords.shape}."
+        )
+    if n_places is not None and len(coords) != n_places:
         raise ValueError(
             f"coords must have one row for each of the {n_places} places that the "
             f"columns of X take, got shape {coords.shape}."
@@ -126,9 +138,9 @@ def _read_grid_shape(grid_shape, n_places):
             f"grid_shape must be (T,), (H, W) or (H, W, C) of ints >= 1, got "
             f"{grid_shape!r}."
         )
-    if np.prod(shape) != n_places:
+    if n_places is not None and math.prod(shape) != n_places:
         raise ValueError(
-            f"grid_shape={shape} has {np.prod(shape)} places, but X has {n_places} "
+            f"grid_shape={shape} has {math.prod(shape)} places, but X has {n_places} "
             "columns (one for each category of a categorical column)."
         )
     return tuple(int(n) for n in shape)

@@ -89,9 +89,8 @@ class Moments:
         if not centred:
             m2 += (self.count * (means - mean) ** 2).sum()
         spread = np.sqrt(m2 / total)
-        width = self._widest(centred, unit)
-        if not spread > 1e-12 * width:  # lost to rounding, or nothing varies
-            spread = width if width > 0 else 1.0
+        if spread == 0:  # squares too small for float64, or nothing varies
+            spread = self._widest(centred, unit) or 1.0
         own = means if centred else np.full_like(means, mean)
         n_columns = len(self.count)
         return (
@@ -300,7 +299,7 @@ class TableEncoder:
             Completed coded table; changed in place.
         """
         values[..., self.empty] = 0.0
-        values[..., self.constant] = self.constants[self.constant]
+        values[..., self.constant] = self.mean_[self.constant]
         if self._has_bounds:
             np.clip(values, self._low, self._high, out=values)
         values[..., self.integer] = np.rint(values[..., self.integer])

@@ -145,7 +145,9 @@ def test_new_places_with_what_is_known_elsewhere_are_filled_alike():
         ({"grid_shape": (3, 4)}, {"grid_shape": (3, 4, 2)}, r"Pass \(H, W, 1\)"),
         ({"grid_shape": (12,)}, {"grid_shape": (3, 4)}, r"Pass \(T,\)"),
         ({"grid_shape": (3, 4)}, {"grid_shape": (-3, -4)}, r"got \(-3, -4\)"),
+        ({"grid_shape": (3, 4)}, {"grid_shape": "34"}, "got '34'"),
         ({"coords": LINE}, {"coords": [0.5, np.inf]}, "coords must be finite"),
+        ({"coords": LINE}, {"coords": 5}, r"\(n_places, d\) .* got \(\)"),
         ({"coords": PLANE}, {"coords": 1e6 * PLANE}, r"over .* lattice points, at mo"),
         ({}, {"grid_shape": (3, 4)}, "places .* were made from their correlations"),
         (

@@ -95,6 +95,11 @@ def test_projection_is_that_of_pca_on_standardised_columns(n_rows, d_x, grid_dim
     np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-6)
 
 
+def test_a_single_row_is_projected_too():
+    coordinates = LatticeCoordinates(np.ones((1, 5)), 2)
+    assert coordinates.transform(np.ones((3, 5))).tolist() == [[0.0, 0.0]] * 3
+
+
 @pytest.mark.parametrize("unit", [1e-200, 1e200])
 def test_projection_does_not_mind_units_nor_constant_columns(unit):
     x = np.random.default_rng(0).normal(size=(30, 4))

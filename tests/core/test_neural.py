@@ -59,6 +59,12 @@ def test_other_errors_are_raised(table):
         imputer._in_blocks(wrong, table)
 
 
+def test_a_value_far_beyond_those_of_fit_does_no_harm(table):
+    imputer = VAEACImputer(**QUICK, device="cpu").fit(1e-9 * table)
+    table[:, 0], table[:, 1] = 1e308, np.nan
+    assert np.isfinite(imputer.transform(table)).all()
+
+
 def test_a_model_of_a_device_that_is_not_here_opens_on_the_cpu(table):
     imputer = VAEACImputer(**QUICK, device="cpu").fit(table)
     imputer.device_ = "cuda:7"  # as if it had been fitted there

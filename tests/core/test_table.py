@@ -713,3 +713,128 @@ def test_single_category():
     encoder = fit(X)
     assert encoder.n_categories.tolist() == [1]
     assert refill(X)["a"].tolist() == ["x"] * 3
+
+
+# -- one scaling for all columns
+
+
+def field_table(seed=0, rate=0.3):
+    """Rows of a function at five places, the third never seen."""
+    rng = np.random.default_rng(seed)
+    X = 7.0 + np.arange(5) + rng.normal(size=(40, 1)) + 0.5 * rng.normal(size=(40, 5))
+    X[rng.random(X.shape) < rate] = np.nan
+    X[:, 2] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("size", [1.0, 1e300, 1e-300])
+@pytest.mark.parametrize("scaling", ["together", "centred"])
+def test_one_scaling_is_that_of_all_values(scaling, size):
+    X = field_table() * size
+    encoder = fit(X, scaling=scaling)
+    plain = X / size
+    mean = np.nanmean(plain)
+    if scaling == "centred":
+        seen = [0, 1, 3, 4]
+        own = np.full(5, mean)
+        own[seen] = np.nanmean(plain[:, seen], axis=0)
+        mean = own
+    spread = np.sqrt(np.nanmean((plain - mean) ** 2))
+    np.testing.assert_allclose(encoder.mean_ / size, np.broadcast_to(mean, 5))
+    np.testing.assert_allclose(encoder.scale_ / size, spread)
+    standardised = encoder.standardise(X)
+    np.testing.assert_allclose(standardised, (plain - mean) / spread, atol=1e-9)
+    back = encoder.unstandardise(standardised)
+    np.testing.assert_allclose(back / size, plain, rtol=1e-9)
+    assert not encoder.empty.any() and not encoder.constant.any()
+
+
+@pytest.mark.parametrize("scaling", ["together", "centred"])
+def test_one_scaling_of_chunks_is_that_of_the_whole(scaling):
+    X = field_table() * 10.0 ** np.arange(5)
+    whole = fit(X, scaling=scaling)
+    chunked = TableEncoder(scaling=scaling)
+    for start in (0, 7, 8, 30):
+        chunked.update(X[start : {0: 7, 7: 8, 8: 30, 30: 40}[start]])
+    chunked.finish()
+    for name in ("unit", "mean", "spread"):
+        np.testing.assert_allclose(getattr(chunked, name), getattr(whole, name))
+
+
+def test_one_scaling_survives_cancellation():
+    X = 1e9 + np.array([[0.0, 1.0], [2.0, 3.0]])
+    np.testing.assert_allclose(fit(X, scaling="together").scale_, np.sqrt(1.25))
+    np.testing.assert_allclose(fit(X, scaling="centred").scale_, 1.0)
+    close = 1.0 + np.array([[0.0, 2.0], [1.0, 3.0]]) * 2.0**-52
+    for scaling in ("together", "centred"):
+        standardised = fit(close, scaling=scaling).standardise(close)
+        assert 0 < np.abs(standardised).max() < 10
+    tiny = fit(np.array([[1.0, 0.0], [1.0, 1e-200]]), scaling="centred")
+    np.testing.assert_allclose(tiny.scale_, 1e-200)
+
+
+def test_columns_are_constant_together_or_each_by_itself():
+    assert 29.9 / 89.9 * 89.9 != 29.9
+    X = np.array([[29.9, 89.9], [29.9, np.nan], [np.nan, 89.9]])
+    together, centred = fit(X, scaling="together"), fit(X, scaling="centred")
+    assert together.constant.tolist() == [False, False]
+    assert centred.constant.tolist() == [True, True]
+    filled = centred.finalise(np.full((1, 2), 99.0))
+    assert filled.tolist() == [[29.9, 89.9]]
+    alike = np.array([[1 / 3, np.nan, np.nan], [1 / 3, 1 / 3, np.nan]])
+    same = fit(alike, scaling="together")
+    assert same.constant.tolist() == [True, True, True]
+    assert same.finalise(np.zeros((1, 3))).tolist() == [[1 / 3] * 3]
+    assert fit(X * [1, 0] + [0, 3], scaling="centred").constant.all()
+    varied = np.array([[1.0, 7.0], [2.0, 7.0]])
+    assert not fit(varied, scaling="centred").constant.any()
+
+
+@pytest.mark.parametrize("scaling", ["together", "centred"])
+def test_empty_columns_count_as_such_if_all_are(scaling):
+    nothing = fit(np.full((2, 3), np.nan), scaling=scaling)
+    assert nothing.empty.all() and not nothing.constant.any()
+    assert (nothing.scale_ == 1).all() and (nothing.mean_ == 0).all()
+    some = fit(field_table(), scaling=scaling)
+    assert some.kept.all()
+    dropped = fit(field_table(), scaling=scaling, keep_empty_features=False)
+    assert dropped.kept.tolist() == [True, True, False, True, True]
+    frame = pd.DataFrame({"x": [1.0, 2.0], "k": pd.Categorical([None, None], ["u"])})
+    mixed = fit(frame, scaling=scaling)
+    assert mixed.empty.tolist() == [False, True]
+
+
+def test_values_far_beyond_those_of_fit_are_coded_without_a_warning():
+    encoder = fit(np.array([[1e-300], [2e-300]]))
+    assert encoder.standardise(np.array([[1e300], [-1e300]])).tolist() == [
+        [np.inf],
+        [-np.inf],
+    ]
+
+
+def test_other_columns_of_the_same_kind():
+    X = field_table()
+    encoder = fit(X, scaling="together", keep_empty_features=False, max_value=9.0)
+    other = encoder.with_columns(8)
+    for name in ("unit", "mean", "spread"):
+        value = getattr(encoder, name)[0]
+        np.testing.assert_array_equal(getattr(other, name), np.full(8, value))
+    assert other.kept.all() and not other.empty.any() and not other.constant.any()
+    assert other.n_categories.tolist() == [0] * 8
+    assert [column.name for column in other.columns] == [f"x{i}" for i in range(8)]
+    assert len(encoder.columns) == 5 and encoder.mean.shape == (5,)
+    wide = np.array([[1.0, np.nan] * 4])
+    values, missing = other.code(wide)
+    np.testing.assert_array_equal(missing, np.isnan(wide))
+    filled = other.finalise(np.where(missing, 50.0, values))
+    np.testing.assert_array_equal(other.decode(wide, missing, filled), [[1, 9] * 4])
+    bounded = fit(X, scaling="together", min_value=np.zeros(5))
+    with pytest.raises(ValueError, match=r"per column \(8\), got shape \(5,\)"):
+        bounded.with_columns(8)
+
+
+def test_other_columns_are_whole_numbers_if_all_were():
+    whole = pd.DataFrame({"a": [1, 2], "b": [3, 9]})
+    assert fit(whole, scaling="together").with_columns(3).integer.tolist() == [True] * 3
+    part = whole.assign(b=[0.5, 1.5])
+    assert not fit(part, scaling="together").with_columns(3).integer.any()

@@ -474,7 +474,7 @@ def test_known_points_are_surer_than_far_ones(trained):
     batch = replace(batch, xt=torch.cat([batch.xc, far], 1))
     mean, std = answers(trained, batch)[..., 0]
     assert (std[:, :5] < std[:, 5:]).all()
-    assert std[:, :5].mean() < 0.6 * std[:, 5:].mean()
+    assert std[:, :5].mean() < 0.8 * std[:, 5:].mean()
     assert mean[:, 5:].abs().max() < 0.3
     assert (mean[:, :5] - batch.yc[..., 0]).square().mean() < 0.1
 
