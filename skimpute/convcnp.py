@@ -282,8 +282,9 @@ class ConvCNPImputer(FieldImputer):
     coords : array-like of shape (n_places, d), "index", "correlation" or None
         Where the columns lie: coordinates; evenly spaced on a line; or laid out in the
         plane by their correlations, which is what None means unless there is a grid. A
-        categorical column takes one place per category. More than two coordinates are
-        projected on their first two principal axes.
+        categorical column takes one place per category. Coordinates that form a grid,
+        row after row, are taken for one. More than two are projected on their first two
+        principal axes.
     architecture : {"small", "xl"}, default="small"
         "xl" is the paper's ConvCNPXL, with wider convolutions in more layers (a U-Net
         where there is no grid); with ``n_channels=128`` it has its size.

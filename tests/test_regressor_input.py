@@ -409,7 +409,7 @@ def test_a_group_column_must_be_one_column_beside_others():
     x, y, groups = make_waves(d_x=2)
     regressor = CNPRegressor(group_column="who", **ONE_STEP)
     X = pd.DataFrame(np.column_stack([x, groups]), columns=["u", "who", "who"])
-    with pytest.raises(ValueError, match="unique column names|one label per row"):
+    with pytest.raises(ValueError, match=r"unique column names|one label per row"):
         regressor.fit(X, y)
     with pytest.raises(ValueError, match="besides group_column='who', got no other"):
         regressor.fit(X.iloc[:, [1]], y)

@@ -380,24 +380,32 @@ def test_same_seed_same_fit_and_no_global_state_touched(regressor):
     torch.manual_seed(1)
     before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     first = clone(regressor).fit(x, y, groups)
-    answers = [first.predict(x, groups=groups)]
+    answer = first.predict(x, groups=groups)
     first.sample_y(x, 2, groups=groups, random_state=0)
     first.score(x, y, groups=["a"] * len(y))
     after = np.random.get_state()[1], torch.get_rng_state()  # noqa: NPY002
     assert (before[0] == after[0]).all() and torch.equal(before[1], after[1])
-    n_threads = torch.get_num_threads()
-    for n in (1, 2):
-        torch.set_num_threads(n)
+    again = clone(regressor).fit(x, y, groups).predict(x, groups)
+    np.testing.assert_array_equal(again, answer)
+    other = clone(regressor).set_params(random_state=1).fit(x, y, groups)
+    assert (other.predict(x, groups) != answer).any()
+    for array, copy in zip((x, y, groups), inputs, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@each_class
+def test_two_threads_fit_alike(regressor):
+    # Few points and nothing held out: on busy cores two threads are very slow.
+    x, y, groups = make_waves((6, 4, 5))
+    regressor = clone(regressor).set_params(validation_fraction=0)
+    answers, before = [], torch.get_num_threads()
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
         try:
             answers.append(clone(regressor).fit(x, y, groups).predict(x, groups))
         finally:
-            torch.set_num_threads(n_threads)
-    np.testing.assert_array_equal(answers[0], answers[1])
-    np.testing.assert_allclose(answers[0], answers[2], rtol=1e-4)
-    other = clone(regressor).set_params(random_state=1).fit(x, y, groups)
-    assert (other.predict(x, groups) != answers[0]).any()
-    for array, copy in zip((x, y, groups), inputs, strict=True):
-        np.testing.assert_array_equal(array, copy)
+            torch.set_num_threads(before)
+    np.testing.assert_allclose(*answers, rtol=1e-4)
 
 
 # -- training
@@ -428,6 +436,16 @@ def test_warm_start_goes_on_from_the_weights(regressor):
         torch.testing.assert_close(weight, state[name], atol=1e-6, rtol=0)
     again.fit(np.hstack([x, x]), y, groups)  # another number of coordinates: anew
     assert again.predict(np.hstack([x, x]), groups=groups).shape == y.shape
+
+
+def test_warm_start_of_another_network_starts_anew():
+    x, y, groups = make_waves()
+    convcnp = clone(REGRESSORS["convcnp"]).set_params(warm_start=True)
+    convcnp.fit(x, y, groups).set_params(architecture="unet", kernel_size=3)
+    answer = convcnp.fit(x, y, groups).predict(x, groups=groups)
+    assert convcnp.module_.multiple > 1
+    anew = clone(convcnp).fit(x, y, groups)
+    np.testing.assert_array_equal(anew.predict(x, groups=groups), answer)
 
 
 @each_regressor

@@ -34,7 +34,7 @@ from skimpute.plotting import plot_function
 
 noise = 0.05
 tasks = make_gp_tasks("matern52", n_tasks=3000, noise=noise, random_state=0)
-convcnp = ConvCNPRegressor(max_epochs=20, random_state=0)
+convcnp = ConvCNPRegressor(points_per_unit=50, max_epochs=20, random_state=0)
 _ = convcnp.fit(tasks.X, tasks.y, groups=tasks.groups)
 
 # %%

@@ -29,7 +29,7 @@ from skimpute.plotting import plot_function
 noise = 0.05
 tasks = make_gp_tasks("matern52", n_tasks=1500, noise=noise, random_state=0)
 models = {
-    "ConvCNP": ConvCNPRegressor(max_epochs=15, random_state=0),
+    "ConvCNP": ConvCNPRegressor(points_per_unit=50, max_epochs=15, random_state=0),
     "AttnCNP": AttnCNPRegressor(max_epochs=15, random_state=0),
     "CNP": CNPRegressor(max_epochs=15, random_state=0),
 }

@@ -2,17 +2,19 @@
 
 The plain version (``plain_convcnp.py``) has the layers of the authors' code, dense sums
 and functions drawn one by one; ours is the default network (``small``, with kernels of
-11 instead of 5, and ``unet``). ``step``: a whole training step with drawing its 16
-functions of an EQ process, 3 to 50 context points and as many targets, as
-``convcnp.py`` trains; in one process, blocks of steps of both in turn with the same
-numbers of points, medians over blocks, with fresh weights and (``--trained``) after 10,000 steps of each. ``data`` is
-the part of it that draws the functions. ``predict``: one function, from known points to
-targets, by the public estimator with ``condition`` and ``predict``, by ``predict``
-alone, and by the plain network. ``line``: ``condition`` and ``predict`` with as many
-context points as targets, 64 of them per unit of the coordinate, and the peak of memory
-over that before. CPU seconds count, since they do not depend on what else runs; wall
-seconds are given beside. Every measurement runs in a process of its own with one
-thread; those that are stored already are left out::
+11 instead of 5, and ``unet``).
+
+``step``: a whole training step, with drawing its 16 functions of an EQ process, 3 to 50
+context points and as many targets, as ``convcnp.py`` trains; in one process, blocks of
+steps of both in turn with the same numbers of points, medians over blocks, with fresh
+weights and (``--trained``) after 10,000 steps of each. ``data`` is the part of a step
+that draws the functions. ``predict``: one function, from known points to targets, by
+the public estimator with ``condition`` and ``predict``, by ``predict`` alone, and by
+the plain network. ``line``: ``condition`` and ``predict`` with as many context points
+as targets, 64 of them per unit of the coordinate, and the peak of memory over that
+before. CPU seconds count, since they depend little on what else runs; wall seconds are
+given beside. Every measurement runs in a process of its own with one thread; those that
+are stored already are left out::
 
     python examples/benchmarks/convcnp_speed.py
 """

@@ -166,14 +166,16 @@ class FieldImputer(NeuralImputer):
         return log_prob + shift
 
     def with_grid(self, grid_shape=None, coords=None):
-        """Same weights for other places: a larger canvas, a finer grid.
+        """Same weights for other places: a larger canvas, other coordinates.
 
         Parameters
         ----------
         grid_shape : tuple of int, default=None
-            New grid, where ``fit`` had one, with the same number of channels.
+            New grid, where ``fit`` had one: larger or smaller, with places as far apart
+            and the same number of channels.
         coords : array-like of shape (n_places, d), default=None
-            New coordinates, where ``fit`` had some.
+            New coordinates, where ``fit`` had some: anywhere near the old ones or far
+            from them; if those formed a grid, another one with the same steps.
 
         Returns
         -------

@@ -112,20 +112,17 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
 
     def _fit_module(self, points, seed):
         device = bridge.resolve_device(self.device)
-        shape = points.x.shape[1], points.y.shape[1]
-        previous = getattr(self, "module_", None) if self.warm_start else None
-        if previous is not None and self._module_shape == shape:
-            module = copy.deepcopy(previous)
-        else:
-            with bridge.seeded(seed):
-                module = self._build_module(*shape)
+        with bridge.seeded(seed):
+            module = self._build_module(points.x.shape[1], points.y.shape[1])
+        if self.warm_start and hasattr(self, "module_"):
+            _take_weights(module, self.module_)
         module.to(device)
         history, best_epoch = [], 0
         if self._worth_training(points):
             source = FieldSource(points, device, **self._lattice_limits(module))
             plan = self._plan(source.single, device, seed)
             history, best_epoch = fit_module(module, source, plan)
-        self._module_shape, self._is_trained = shape, bool(history)
+        self._is_trained = bool(history)
         self.module_, self.device_ = module.eval(), str(device)
         self.history_, self.best_epoch_ = history, best_epoch
         self.n_epochs_ = len(history)
@@ -403,6 +400,15 @@ def _codes_of(labels, n_rows):
     if labels is None:
         return np.zeros(n_rows, dtype=np.int64), pd.Index([None], dtype=object)
     return group_codes(labels)
+
+
+def _take_weights(module, previous):
+    """Copy the weights of a previous module, if it is one of the same kind."""
+    state, wanted = previous.state_dict(), module.state_dict()
+    if {k: v.shape for k, v in state.items()} == {
+        k: v.shape for k, v in wanted.items()
+    }:
+        module.load_state_dict(state)
 
 
 def _first_halves(x, y, labels, wanted):

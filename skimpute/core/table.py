@@ -299,7 +299,7 @@ class TableEncoder:
             Completed coded table; changed in place.
         """
         values[..., self.empty] = 0.0
-        values[..., self.constant] = self.mean_[self.constant]
+        values[..., self.constant] = self.constants[self.constant]
         if self._has_bounds:
             np.clip(values, self._low, self._high, out=values)
         values[..., self.integer] = np.rint(values[..., self.integer])

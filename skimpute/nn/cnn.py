@@ -7,6 +7,7 @@ for Conv1d on series of 269 points); a series has n_1 = 1.
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -144,10 +145,12 @@ class UNet(nn.Module):
 
     def __init__(self, n_axes, n_channels, kernel_size=5, padding_mode="empty"):
         super().__init__()
-        sizes = dict(kernel_size=kernel_size, stride=2, padding=kernel_size // 2)
+        sizes: dict[str, Any] = dict(
+            kernel_size=kernel_size, stride=2, padding=kernel_size // 2
+        )
         if n_axes == 1:
             sizes = {k: (int(k != "padding"), v) for k, v in sizes.items()}
-        after = {"output_padding": (n_axes - 1, 1)}
+        after: dict[str, Any] = {"output_padding": (n_axes - 1, 1)}
         self.down = nn.ModuleList(
             nn.Conv2d(d_in, d_out, **sizes) for d_in, d_out in pairwise(n_channels)
         )

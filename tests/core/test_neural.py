@@ -8,6 +8,7 @@ import torch
 
 from skimpute import VAEACImputer
 from skimpute.core import bridge
+from skimpute.core.neural import NeuralImputer
 from skimpute.core.trained import BLOCK_ROWS
 
 QUICK = {"max_epochs": 1, "width": 16, "depth": 1, "latent_dim": 2, "random_state": 0}
@@ -82,6 +83,11 @@ def test_a_model_trained_on_a_gpu_answers_alike_on_the_cpu(table):
     imputer.module_.to("cpu")
     imputer.device_ = "cpu"
     np.testing.assert_allclose(imputer.transform(table), on_gpu, atol=1e-4)
+
+
+def test_an_imputer_needs_a_module():
+    with pytest.raises(NotImplementedError, match="must define _build_module"):
+        NeuralImputer._build_module(VAEACImputer(), [0])
 
 
 def test_precision_is_float32_unless_a_gpu_can_do_less():
