@@ -60,10 +60,9 @@ def test_convcnp_approaches_the_exact_answer(convcnp, new):
     assert np.std(y - predicted) < 1.4 * np.std(y - mean)
     assert stats.spearmanr(spread, std).statistic > 0.7
     z = np.abs(y - predicted) / spread
-    for level in (0.5, 0.8, 0.95):
-        assert np.mean(z < stats.norm.ppf(0.5 + level / 2)) == pytest.approx(
-            level, abs=0.1
-        )
+    for level, margin in ((0.5, 0.15), (0.8, 0.1), (0.95, 0.05)):
+        covered = np.mean(z < stats.norm.ppf(0.5 + level / 2))
+        assert covered == pytest.approx(level, abs=margin)
     # As good as a constant guess is -1.42; better than the truth would be a leak.
     log_prob = conditioned.log_prob(targets, y, groups=of).mean()
     best = stats.norm.logpdf(y, mean, std).mean()
@@ -80,7 +79,7 @@ def test_convcnp_without_context_knows_mean_and_spread(convcnp):
     far = convcnp.condition([[0.0]], [1.0]).predict([[0.0], [50.0]], return_std=True)
     assert far[0][1] == pytest.approx(mean[0], abs=1e-5)
     assert far[1][1] == pytest.approx(std[0], abs=1e-5)
-    assert far[0][0] > 0.6 and far[1][0] < 0.5 * std[0]
+    assert far[0][0] > 0.6 and far[1][0] < 0.7 * std[0]
 
 
 @pytest.mark.slow

@@ -65,7 +65,8 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_channels)
             Values; NaN where a channel was not measured.
         groups : array-like of shape (n_samples,), default=None
-            Function that each row belongs to, any hashable; None is one function.
+            Function that each row belongs to, any hashable; rows without label are one
+            function. None is a single function.
 
         Returns
         -------
@@ -303,7 +304,7 @@ n_samples)
     def score(self, X, y, groups=None):
         """Coefficient of determination of the predictions.
 
-        Of a function that is not in the context, half of the rows, chosen by their
+        Of a function that is not in the context, half of the values, chosen by their
         coordinates, becomes context and the other half is scored: so cross-validation
         by groups judges the prediction of new functions from a few points of them.
 
@@ -404,10 +405,9 @@ def _codes_of(labels, n_rows):
 
 def _take_weights(module, previous):
     """Copy the weights of a previous module, if it is one of the same kind."""
-    state, wanted = previous.state_dict(), module.state_dict()
-    if {k: v.shape for k, v in state.items()} == {
-        k: v.shape for k, v in wanted.items()
-    }:
+    state = previous.state_dict()
+    shapes = {name: weight.shape for name, weight in state.items()}
+    if shapes == {name: weight.shape for name, weight in module.state_dict().items()}:
         module.load_state_dict(state)
 
 

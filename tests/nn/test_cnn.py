@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import conv1d, conv_transpose1d, relu
+from torch.nn.functional import conv1d, conv_transpose1d, leaky_relu
 
 from skimpute.nn.cnn import PlainCNN, ResidualCNN, UNet
 
@@ -11,6 +11,10 @@ from .common import normal, uniform
 
 DOUBLE = {"dtype": torch.float64}
 exactly = {"rtol": 0, "atol": 0}
+
+
+def rectified(h):
+    return leaky_relu(h, 0.1)
 
 
 def make(cnn, *arguments, seed=0, **options):
@@ -91,18 +95,18 @@ def test_u_net_is_the_one_of_the_paper():
     h = normal(2, 2, 24, **DOUBLE)
     first, second, third = (layer.weight[:, :, 0] for layer in module.down)
     biases = [layer.bias for layer in [*module.down, *module.up]]
-    down_1 = relu(conv1d(h, first, biases[0], stride=2, padding=2))
-    down_2 = relu(conv1d(down_1, second, biases[1], stride=2, padding=2))
-    down_3 = relu(conv1d(down_2, third, biases[2], stride=2, padding=2))
+    down_1 = rectified(conv1d(h, first, biases[0], stride=2, padding=2))
+    down_2 = rectified(conv1d(down_1, second, biases[1], stride=2, padding=2))
+    down_3 = rectified(conv1d(down_2, third, biases[2], stride=2, padding=2))
     assert down_3.shape == (2, 5, 3)
     double = {"stride": 2, "padding": 2, "output_padding": 1}
     first, second, third = (layer.weight[:, :, 0] for layer in module.up)
     assert [w.shape[:2] for w in (first, second, third)] == [(5, 4), (8, 3), (6, 2)]
-    up = relu(conv_transpose1d(down_3, first, biases[3], **double))
+    up = rectified(conv_transpose1d(down_3, first, biases[3], **double))
     up = torch.cat([down_2, up], 1)
-    up = relu(conv_transpose1d(up, second, biases[4], **double))
+    up = rectified(conv_transpose1d(up, second, biases[4], **double))
     up = torch.cat([down_1, up], 1)
-    up = relu(conv_transpose1d(up, third, biases[5], **double))
+    up = rectified(conv_transpose1d(up, third, biases[5], **double))
     expected = torch.cat([h, up], 1)
     torch.testing.assert_close(module(h.unsqueeze(2)).squeeze(2), expected)
 
@@ -113,11 +117,9 @@ def test_plain_cnn_ends_with_a_rectifier():
     expected = h
     for layer in module.layers:
         weight = layer.weight[:, :, 0]
-        expected = relu(conv1d(expected, weight, layer.bias, padding=1))
+        expected = rectified(conv1d(expected, weight, layer.bias, padding=1))
     made = module(h.unsqueeze(2)).squeeze(2)
     torch.testing.assert_close(made, expected)
-    assert (made >= 0).all()
-    assert (made == 0).any()
 
 
 # -- how far a network sees

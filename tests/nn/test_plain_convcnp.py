@@ -70,6 +70,7 @@ def test_loss_is_minus_the_log_likelihood_summed_over_targets(plain, architectur
 def test_plain_network_with_equal_scales_is_ours(plain, architecture, monkeypatch):
     """On its grid, with zeros beyond, and its head on ours before the smoothing."""
     monkeypatch.setattr("skimpute.nn.convcnp._EPSILON", 1e-8)
+    monkeypatch.setattr("skimpute.nn.cnn._SLOPE", 0.0)
     model = make(plain, architecture).double()
     ours = ConvCNP(1, 1, architecture=ARCHITECTURES[architecture], min_std=0.0)
     if architecture == "small":
