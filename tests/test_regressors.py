@@ -397,7 +397,7 @@ def test_same_seed_same_fit_and_no_global_state_touched(regressor):
 def test_two_threads_fit_alike(regressor):
     # Few points and nothing held out: on busy cores two threads are very slow.
     x, y, groups = make_waves((6, 4, 5))
-    regressor = clone(regressor).set_params(validation_fraction=0)
+    regressor = clone(regressor).set_params(validation_fraction=0, batch_size=2)
     answers, before = [], torch.get_num_threads()
     for n_threads in (1, 2):
         torch.set_num_threads(n_threads)

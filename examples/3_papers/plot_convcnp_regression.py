@@ -4,16 +4,16 @@ How sure is a neural process between its points?
 
 A Gaussian process has to find out from the few points of one function how such
 functions behave. A neural process has learned that before, from many others. This page
-trains :class:`~skimpute.ConvCNPRegressor` on random functions and asks whether its bands are as wide as
-they should be: beside the exact answer, and beside a Gaussian process that is fitted to
-the same few points. It is a small version of section 5.1 of Gordon et al. (2020),
-"Convolutional Conditional Neural Processes".
+trains :class:`~skimpute.ConvCNPRegressor` on random functions and asks whether its
+bands are as wide as they should be: beside the exact answer, and beside a Gaussian
+process that is fitted to the same few points. It is a small version of section 5.1 of
+Gordon et al. (2020), "Convolutional Conditional Neural Processes".
 """
 
 # %%
 # Many functions of one kind
 # --------------------------
-# 3,000 draws from a Gaussian process with a Matern-5/2 kernel, each known at 50 places,
+# 2,500 draws from a Gaussian process with a Matern-5/2 kernel, each known at 50 places,
 # with a little noise. One row is one point; ``groups`` says to which function it
 # belongs. Fifty lattice points to the unit are more than the default takes here: they
 # tell close points apart a little better.
@@ -34,7 +34,7 @@ from skimpute.datasets import gp_conditional, make_gp_tasks, make_sawtooth_tasks
 from skimpute.plotting import plot_function
 
 noise = 0.05
-tasks = make_gp_tasks("matern52", n_tasks=3000, noise=noise, random_state=0)
+tasks = make_gp_tasks("matern52", n_tasks=2500, noise=noise, random_state=0)
 convcnp = ConvCNPRegressor(points_per_unit=50, max_epochs=20, random_state=0)
 _ = convcnp.fit(tasks.X, tasks.y, groups=tasks.groups)
 
@@ -211,7 +211,7 @@ sawtooth.round(2)
 # -------------------
 # Log scores of the paper's table 1, beside ours for contexts of as many points. They
 # cannot agree: the paper's functions have no noise, and its networks were trained for
-# 51,200 steps, ours for 3,380 and 1,200. With our noise nobody can expect more than
+# 51,200 steps, ours for 2,820 and 1,200. With our noise nobody can expect more than
 # 1.58, even of a function that is known.
 
 pd.DataFrame(
@@ -230,10 +230,11 @@ pd.DataFrame(
 # points, and with three points its bands are all but exact. A Gaussian process that has
 # to find its length scale in three points takes what it finds for the truth: its 95 %
 # intervals hold some 70 %. With twenty points it has found it, and is ahead: the
-# network has learned the process only roughly, and stays a fifth of a nat behind the
-# exact answer. Where the kernel is known, or can be fitted to all of the functions at
-# once, the exact answer costs less and nothing can beat it. The network's time is that
-# of many functions together; one at a time it takes about 5 ms, training left aside.
+# network has learned the process only roughly, and stays one or two tenths of a nat
+# behind the exact answer. Where the kernel is known, or can be fitted to all of the
+# functions at once, the exact answer costs less, and nothing can beat it. The network's
+# time is that of many functions together; one at a time it takes 3 to 6 ms, which is
+# longer than the Gaussian process takes with so few points, and training comes on top.
 #
 # On the sawteeth there is no kernel to know. Eight points are mostly enough for the
 # network to see the phase and to go on with sharp teeth, and where it is in doubt, its

@@ -4,9 +4,9 @@ Can a network trained on simulations fill a gap in real data?
 
 One series of 91 years is far too little to train a network on. But there is a model of
 what made it, predators that eat prey, and the model can be simulated as often as one
-likes. This page trains :class:`~skimpute.ConvCNPRegressor` on simulations alone, hands it the pelts of
-lynx and hare with 18 years missing, and compares its answer with what can be done
-without a simulator. A small version of section 5.3 of Gordon et al. (2020),
+likes. This page trains :class:`~skimpute.ConvCNPRegressor` on simulations alone, hands
+it the pelts of lynx and hare with 18 years missing, and compares its answer with what
+can be done without a simulator. A small version of section 5.3 of Gordon et al. (2020),
 "Convolutional Conditional Neural Processes", where there is a picture of the result but
 no number.
 """

@@ -3,11 +3,11 @@ What do neural processes know outside the range of their training?
 ==================================================================
 
 Functions on [-2, 2] are learned, then others are asked for that live on [2, 6]. Nothing
-in them is new but their place. :class:`~skimpute.ConvCNPRegressor` is translation equivariant: context
-moved along the axis gives predictions moved along the axis. :class:`~skimpute.CNPRegressor` and
-:class:`~skimpute.AttnCNPRegressor` are given coordinates as they are, and have never seen such ones. A
-small version of figure 2 and of section 5.1 of Gordon et al. (2020), "Convolutional
-Conditional Neural Processes".
+in them is new but their place. :class:`~skimpute.ConvCNPRegressor` is translation
+equivariant: context moved along the axis gives predictions moved along the axis.
+:class:`~skimpute.CNPRegressor` and :class:`~skimpute.AttnCNPRegressor` are given
+coordinates as they are, and have never seen such ones. A small version of figure 2 and
+section 5.1 of Gordon et al. (2020), "Convolutional Conditional Neural Processes".
 """
 
 # %%
@@ -27,7 +27,9 @@ from skimpute.datasets import gp_conditional, make_gp_tasks
 from skimpute.plotting import plot_function
 
 noise = 0.05
-tasks = make_gp_tasks("matern52", n_tasks=1500, noise=noise, random_state=0)
+tasks = make_gp_tasks(
+    "matern52", n_tasks=1500, n_points=40, noise=noise, random_state=0
+)
 models = {
     "ConvCNP": ConvCNPRegressor(points_per_unit=50, max_epochs=15, random_state=0),
     "AttnCNP": AttnCNPRegressor(max_epochs=15, random_state=0),
