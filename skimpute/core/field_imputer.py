@@ -289,7 +289,7 @@ def _make_coordinates(places):
             UserWarning,
             stacklevel=7,
         )
-    x = coordinates.transform(places.coords)
+    x = coordinates.project(places.coords)
     n = len(x)
     one = np.zeros((n, 1))
     extent, gap = typical_spacing(

@@ -8,7 +8,8 @@ from skimpute.core.fields import context_batch
 from skimpute.core.lattice import Tiles, blocks_by_width, padded
 
 _SIZE = {1: 128, 2: 32}  # lattice points along an axis, fewest
-_TILES_AT_ONCE, _LATTICE_POINTS_AT_ONCE = 16, 2**16  # for memory
+# Few tiles at once, since most contexts are small, and blocks are always full.
+_TILES_AT_ONCE, _LATTICE_POINTS_AT_ONCE = 4, 2**16
 _KEPT_NUMBERS = 2**26  # of all tiles, at most 256 MB
 _WIDTH = 32  # smallest padded number of context points of a tile
 _ROWS_AT_ONCE = 256  # places that are read in one block
