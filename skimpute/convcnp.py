@@ -80,7 +80,7 @@ class ConvCNPRegressor(BaseFieldRegressor):
     Attributes
     ----------
     receptive_field_ : ndarray of shape (min(n_coordinates, grid_dim),)
-        Length that the network overlooks, in units of the (projected) coordinates.
+        Length that the network sees, in units of the (projected) coordinates.
     context_ : Points
         Standardised points that predictions are conditioned on.
     module_ : torch.nn.Module
@@ -241,11 +241,11 @@ class ConvCNPRegressor(BaseFieldRegressor):
         return {"align": module.multiple, "max_extent": max(max_extent, _SHORTEST)}
 
     def _look_at_module(self):
-        overlooked = self.module_.cnn.receptive_field * self._coordinates.spacing
-        self.receptive_field_ = overlooked
-        if self._is_trained and (overlooked < 2 * self._gap).any():
+        seen = self.module_.cnn.receptive_field * self._coordinates.spacing
+        self.receptive_field_ = seen
+        if self._is_trained and (seen < 2 * self._gap).any():
             warnings.warn(
-                f"The network overlooks {overlooked.min():g} units of the coordinates, "
+                f"The network sees {seen.min():g} units of the coordinates, "
                 f"and points are {self._gap.max():g} apart: it is nearly blind. Pass a "
                 f"points_per_unit below {(1 / self._coordinates.spacing).max():g}, or "
                 "architecture='unet'.",
