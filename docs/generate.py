@@ -117,8 +117,19 @@ def impute_help():
 # --- the benchmarks page ------------------------------------------------------------
 
 # Numbers of a record that say how something was measured, not what came out.
-CIRCUMSTANCES = ["mechanism", "rate", "n_draws", "python", "versions", "machine"]
-NOT_MEASURES = {"seed", "n_rows", "n_columns", "n_epochs", "best_epoch", *CIRCUMSTANCES}
+CIRCUMSTANCES = [
+    "mechanism",
+    "rate",
+    "noise",
+    "n_draws",
+    "python",
+    "versions",
+    "machine",
+]
+NOT_MEASURES = {
+    *("seed", "n_rows", "n_columns", "n_tasks", "n_objects", "n_images", "epochs"),
+    *("n_epochs", "best_epoch", *CIRCUMSTANCES),
+}
 
 
 def benchmarks_page(folder):

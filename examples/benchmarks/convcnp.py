@@ -6,9 +6,10 @@ functions per step, fresh ones all the time. Gaussian processes as in the author
 is in nats per target, over ``n_tasks`` new functions whose numbers of points are drawn
 one by one; ``shifted`` is that of the same functions moved by 4 units, outside the
 range of training. ``noise`` is the standard deviation of observation noise in context
-and targets: without it, as in the paper, the scores depend on the floor of the standard
-deviation (``min_std``), and with it the exact Gaussian process sets a limit, ``gp``.
-CRPS, energy score and coverage are of 100 draws of the same predictions.
+and targets, of the tables named so: without it, as in the paper, the scores depend on
+the floor of the standard deviation (``min_std``), and with it the exact Gaussian
+process sets a limit, ``gp``. CRPS, energy score and coverage are of 100 draws of the
+same predictions.
 
 The paper reports, after 51,200 steps (EQ, weakly periodic, Matern, sawtooth): CNP
 -0.86, -1.23, -0.95, -0.16; AttnCNP 0.72, -1.20, 0.10, -0.16; ConvCNP 0.70, -0.92,
@@ -196,7 +197,8 @@ def main():
     torch.set_num_threads(1)
     for task, method, seed, noise in cells:
         n_steps = 0 if method == "gp" else arguments.steps
-        if (task, method, seed, noise, n_steps) in finished_cells(arguments.out, keys):
+        table = task if noise == 0 else f"{task}_noise"
+        if (table, method, seed, noise, n_steps) in finished_cells(arguments.out, keys):
             continue
         module, entry = None, {"n_steps": 0}
         if method != "gp":
@@ -211,7 +213,7 @@ def main():
             )
             module.to("cpu")
         entry |= evaluate(module, method, task, noise, arguments.test_tasks)
-        cell = {"table": task, "method": method, "seed": seed, "noise": noise}
+        cell = {"table": table, "method": method, "seed": seed, "noise": noise}
         append_line(
             arguments.out,
             cell | entry | {"n_tasks": arguments.test_tasks} | stamp(),
