@@ -30,8 +30,7 @@ class ConvCNPRegressor(BaseFieldRegressor):
     Parameters
     ----------
     architecture : {"small", "unet"}, default="small"
-        "unet" is the paper's ConvCNPXL: it sees five times as far, and takes about a
-        third longer.
+        "unet" is the paper's ConvCNPXL: it sees five times as far, and takes longer.
     points_per_unit : float or None, default=None
         Lattice points per unit of the coordinates; None is twice the mean density of
         the points on a line, once in the plane, within bounds. The network sees so and
@@ -290,7 +289,7 @@ class ConvCNPImputer(FieldImputer):
         where there is no grid); with ``n_channels=128`` it has its size.
     n_channels : int or None, default=None
         Of the convolutions; None is 32 (8 on a line without grid). The paper's images
-        have 128, which takes five times as long.
+        have 128, which takes several times as long.
     padding_mode : {"zeros", "circular"}, default="zeros"
         What lies beyond a grid; "circular" repeats it (D.6).
     density_channel, normalize, positive : bool, default=True
@@ -301,7 +300,7 @@ class ConvCNPImputer(FieldImputer):
         On a grid, whether the first filter is an exponentiated quadratic (Table 6).
     raw_channels : bool, default=True
         On a grid, whether the network also sees the known values themselves, besides
-        their local averages. Not in the paper; it learns twice as fast with it.
+        their local averages. Not in the paper.
     min_std : float, default=0.01
         Floor of the standard deviation, in standard deviations of the values.
     center_columns : bool, default=False
