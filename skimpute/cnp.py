@@ -9,7 +9,7 @@ from skimpute.core import bridge
 from skimpute.core.checks import Integral, Interval, Real
 from skimpute.core.field_regressor import BaseFieldRegressor
 from skimpute.core.fields import context_batch
-from skimpute.core.lattice import blocks_by_width, padded
+from skimpute.core.lattice import padded_blocks
 from skimpute.nn.attention import Memory
 from skimpute.nn.cnp import CNP, AttnCNP
 
@@ -44,16 +44,13 @@ class _AbsoluteRegressor(BaseFieldRegressor):
         sizes = np.append(points.sizes, 0)
         states = [None] * len(sizes)
         with torch.no_grad():
-            for groups, width in blocks_by_width(sizes, _WIDTH, _GROUPS_AT_ONCE):
-                n_rows = max(1, min(_GROUPS_AT_ONCE, _POINTS_AT_ONCE // width))
-                for place in range(0, len(groups), n_rows):
-                    part = groups[place : place + n_rows]
-                    full = np.resize(part, n_rows)  # blocks of one shape
-                    index, there = padded(full, width, points.starts, sizes)
-                    batch = context_batch(points, index, there, self.device_)
-                    state = self._to_arrays(self.module_.encode(batch))
-                    for row, group in enumerate(part):
-                        states[group] = [array[row] for array in state]
+            for part, _, index, there in padded_blocks(
+                points.starts, sizes, _WIDTH, _GROUPS_AT_ONCE, _POINTS_AT_ONCE
+            ):
+                batch = context_batch(points, index, there, self.device_)
+                state = self._to_arrays(self.module_.encode(batch))
+                for row, group in enumerate(part):
+                    states[group] = [array[row] for array in state]
         return states
 
     def _read(self, state, x, code):

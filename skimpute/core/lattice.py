@@ -176,32 +176,6 @@ class Tiles:
         return self.key[tiles, 1:] * self.size
 
 
-def blocks_by_width(counts, unit, n_rows):
-    """Ragged sets in blocks of equal padded width, so that none sees its neighbours.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (n_sets,)
-        Size of each set.
-    unit : int
-        Widths are 2**k times this.
-    n_rows : int
-        Most sets of a block.
-
-    Yields
-    ------
-    sets : ndarray
-        Numbers of the sets of a block.
-    width : int
-        Padded width, of the set alone.
-    """
-    level = np.ceil(np.log2(np.maximum(counts / unit, 1.0))).astype(np.int64)
-    for k in np.unique(level):
-        sets = np.flatnonzero(level == k)
-        for place in range(0, len(sets), n_rows):
-            yield sets[place : place + n_rows], unit * 2 ** int(k)
-
-
 def padded(sets, width, start, counts):
     """Index of the members of ragged sets, padded to a width.
 
@@ -214,3 +188,34 @@ def padded(sets, width, start, counts):
     steps = np.arange(width)
     there = steps < counts[sets, None]
     return np.where(there, start[sets, None] + steps, 0), there
+
+
+def padded_blocks(start, counts, unit, most_sets, most_members):
+    """Ragged sets in full blocks of equal width, so that none sees its neighbours.
+
+    Parameters
+    ----------
+    start, counts : ndarray of shape (n_sets,)
+        Where the members of each set begin in the flat array, and how many there are.
+    unit : int
+        Widths are 2**k times this, by the size of the set alone.
+    most_sets, most_members : int
+        Most sets of a block, and most padded members of all of them.
+
+    Yields
+    ------
+    part : ndarray
+        Numbers of the sets of a block.
+    full : ndarray
+        The same, repeated to the size that all blocks of this width have.
+    index, there : ndarray of shape (len(full), width)
+        As :func:`padded` gives them.
+    """
+    level = np.ceil(np.log2(np.maximum(counts / unit, 1.0))).astype(np.int64)
+    for k in np.unique(level):
+        sets, width = np.flatnonzero(level == k), unit * 2 ** int(k)
+        n_rows = max(1, min(most_sets, most_members // width))
+        for place in range(0, len(sets), n_rows):
+            part = sets[place : place + n_rows]
+            full = np.resize(part, n_rows)
+            yield part, full, *padded(full, width, start, counts)

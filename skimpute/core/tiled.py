@@ -5,11 +5,11 @@ import torch
 
 from skimpute.core import bridge
 from skimpute.core.fields import context_batch
-from skimpute.core.lattice import Tiles, blocks_by_width, padded
+from skimpute.core.lattice import Tiles, padded_blocks
 
 _SIZE = {1: 128, 2: 32}  # lattice points along an axis, fewest
 # Few tiles at once, since most contexts are small, and blocks are always full.
-_TILES_AT_ONCE, _LATTICE_POINTS_AT_ONCE = 4, 2**16
+_TILES_AT_ONCE, _POINTS_AT_ONCE = 4, 2**16  # of the lattice, or of the context
 _KEPT_NUMBERS = 2**26  # of all tiles, at most 256 MB
 _WIDTH = 32  # smallest padded number of context points of a tile
 _ROWS_AT_ONCE = 256  # places that are read in one block
@@ -56,25 +56,20 @@ class TiledContext:
         first = np.vstack([tiles.first(wanted), np.zeros((1, module.d_x))])
         n_lattice = (tiles.size + 2 * module.margin) ** module.d_x
         values = None
-        for sets, width in blocks_by_width(counts, _WIDTH, _TILES_AT_ONCE):
-            n_rows = _LATTICE_POINTS_AT_ONCE // max(n_lattice, width)
-            n_rows = max(1, min(_TILES_AT_ONCE, n_rows))
-            for place in range(0, len(sets), n_rows):
-                part = sets[place : place + n_rows]
-                full = np.resize(part, n_rows)  # blocks of one shape
-                index, there = padded(full, width, start, counts)
-                index = tiles.point[index] if len(tiles.point) else index
-                x = points.x[index] if len(points) else np.zeros((*index.shape, 1))
-                x = x - first[full][:, None]
-                batch = context_batch(points, index, there, device, x)
-                with torch.no_grad():
-                    made = module.tile(
-                        batch.xc, batch.yc, batch.yc_observed, tiles.size
-                    )
-                made = bridge.to_numpy(made, np.float32)
-                if values is None:
-                    values = np.empty((len(counts), *made.shape[1:]), np.float32)
-                values[part] = made[: len(part)]
+        most_tiles = max(1, min(_TILES_AT_ONCE, _POINTS_AT_ONCE // n_lattice))
+        for part, full, index, there in padded_blocks(
+            start, counts, _WIDTH, most_tiles, _POINTS_AT_ONCE
+        ):
+            index = tiles.point[index] if len(tiles.point) else index
+            x = points.x[index] if len(points) else np.zeros((*index.shape, 1))
+            x = x - first[full][:, None]
+            batch = context_batch(points, index, there, device, x)
+            with torch.no_grad():
+                made = module.tile(batch.xc, batch.yc, batch.yc_observed, tiles.size)
+            made = bridge.to_numpy(made, np.float32)
+            if values is None:
+                values = np.empty((len(counts), *made.shape[1:]), np.float32)
+            values[part] = made[: len(part)]
         return values
 
     def read(self, module, device, in_blocks, x, code):

@@ -29,17 +29,10 @@ def gaussian(raw, min_std):
     return Normal(mean, std, validate_args=False)
 
 
-class FieldModule(nn.Module):
-    """Base of conditional neural processes: context set in, marginals out.
-
-    A subclass defines ``encode(batch)``, which reads the context alone, and
-    ``predictive(state, xt)``, which reads the state at target points, each by itself.
-    ``batch`` has ``xc, yc, yc_observed, xt, yt, yt_observed`` of shapes
-    (n_tasks, n_points, d); what is not observed, padding too, is never looked at.
-    """
+class OnePhase(nn.Module):
+    """What the training loop asks of a module that is trained in one go."""
 
     phases: tuple[str, ...] = ("fit",)
-    reduction = "mean"  # over targets; "sum" is what the authors' 1-D code trains on
 
     def phase_parameters(self, phase):
         """All parameters, in the only phase."""
@@ -51,6 +44,18 @@ class FieldModule(nn.Module):
     def selectable(self, share):
         """Any epoch may be kept as the best."""
         return True
+
+
+class FieldModule(OnePhase):
+    """Base of conditional neural processes: context set in, marginals out.
+
+    A subclass defines ``encode(batch)``, which reads the context alone, and
+    ``predictive(state, xt)``, which reads the state at target points, each by itself.
+    ``batch`` has ``xc, yc, yc_observed, xt, yt, yt_observed`` of shapes
+    (n_tasks, n_points, d); what is not observed, padding too, is never looked at.
+    """
+
+    reduction = "mean"  # over targets; "sum" is what the authors' 1-D code trains on
 
     def encode(self, batch):
         """State of each task from its context."""

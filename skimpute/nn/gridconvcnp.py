@@ -29,7 +29,7 @@ class GridConvCNP(nn.Module):
     shape : tuple of int
         ``(T,)``, ``(H, W)`` or ``(H, W, C)``.
     width : int, default=32
-        Channels of the convolutions; 128 in the paper, some five times as slow.
+        Channels of the convolutions; 128 in the paper, several times as slow.
     first_kernel_size : int, default=9
         Of the convolution that spreads the context; odd. 9, or 7 for images of more
         than 50 pixels (Table 5).

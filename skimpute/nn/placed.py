@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from skimpute.nn.convcnp import ConvCNP
+from skimpute.nn.field import OnePhase
 from skimpute.nn.heads import RowDistribution, TableLayout
 from skimpute.nn.setconv import spread
 
@@ -88,7 +89,7 @@ class PlacedConvCNP(nn.Module):
         )
 
 
-class PlacedField(nn.Module):
+class PlacedField(OnePhase):
     """A field model as a model of table rows; categories are values 0 and 1 at places.
 
     Parameters
@@ -107,7 +108,6 @@ class PlacedField(nn.Module):
 
     flips: torch.Tensor
 
-    phases = ("fit",)
     latent_dim = 0  # the predictive distribution is no mixture
 
     def __init__(self, field, n_categories, flips=None, score_context=False):
@@ -119,17 +119,6 @@ class PlacedField(nn.Module):
         flips = torch.as_tensor(flips, dtype=torch.float32)[self.layout.column]
         self.register_buffer("flips", flips)  # of every place
         self.score_context = score_context
-
-    def phase_parameters(self, phase):
-        """All parameters, in the only phase."""
-        return list(self.parameters())
-
-    def progress(self, share):
-        """Take note of the share of training done; nothing depends on it."""
-
-    def selectable(self, share):
-        """Any epoch may be kept as the best."""
-        return True
 
     def loss(self, batch, generator=None, phase="fit"):
         """Minus the log likelihood of each row per observed target place.

@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from skimpute.core.lattice import LatticeCoordinates, Tiles, blocks_by_width, padded
+from skimpute.core.lattice import LatticeCoordinates, Tiles, padded, padded_blocks
 
 
 def members(tiles, tile):
@@ -164,9 +164,11 @@ def test_a_lattice_has_no_more_points_than_it_may(points_per_unit):
 def test_blocks_are_of_equal_width_that_depends_on_the_set_alone():
     rng = np.random.default_rng(0)
     counts = np.append(rng.integers(0, 300, 100), [0, 1, 32, 33, 64, 65])
+    start = np.cumsum(counts) - counts
     seen = []
-    for sets, width in blocks_by_width(counts, 32, 16):
-        assert 1 <= len(sets) <= 16
+    for sets, full, index, _ in padded_blocks(start, counts, 32, 16, 2**20):
+        width = index.shape[1]
+        assert 1 <= len(sets) <= len(full) == 16
         assert (counts[sets] <= width).all()
         assert width == 32 or (counts[sets] > width // 2).all()
         assert np.log2(width / 32) % 1 == 0
@@ -180,3 +182,19 @@ def test_padding_is_marked_and_indexes_the_first_member():
     index, there = padded(np.array([2, 1, 0, 2]), 4, start, counts)
     assert index.tolist() == [[2, 3, 4, 0], [0, 0, 0, 0], [0, 1, 0, 0], [2, 3, 4, 0]]
     assert there.sum(axis=1).tolist() == [3, 0, 2, 3]
+
+
+def test_padded_blocks_are_full_and_hold_every_set_once():
+    counts = np.array([3, 0, 40, 5, 700, 33])
+    start = np.cumsum(counts) - counts
+    seen = []
+    for part, full, index, there in padded_blocks(start, counts, 32, 2, 1024):
+        width = index.shape[1]
+        assert len(full) == max(1, min(2, 1024 // width))
+        np.testing.assert_array_equal(full[: len(part)], part)
+        np.testing.assert_array_equal(there.sum(axis=1), counts[full])
+        for number, members, known in zip(full, index, there, strict=True):
+            wanted = np.arange(start[number], start[number] + counts[number])
+            np.testing.assert_array_equal(members[known], wanted)
+        seen += part.tolist()
+    assert sorted(seen) == list(range(len(counts)))
