@@ -7,6 +7,7 @@ import numpy as np
 
 from skimpute.core.checks import Integral, Interval, Real, StrOptions
 from skimpute.core.neural import NeuralImputer
+from skimpute.masks import training_mask
 from skimpute.nn.gain import GAIN
 
 _FEWEST_STEPS = 1000  # of max_epochs=None
@@ -48,9 +49,10 @@ class GAINImputer(NeuralImputer):
         little as the authors' code has, all draws of a number are the same.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
-        either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
-        (5 % of the rows) everything. A float is one rate; see `skimpute.masks`. 0.0 is
-        the paper's, and leaves nothing to choose an epoch by: the last is kept.
+        either with its own rate drawn from U(0, 0.6), or the gaps of another row: where
+        nearly all is hidden, its critic learns nothing. A float is one rate; see
+        `skimpute.masks`. 0.0 is the paper's, and leaves nothing to choose an epoch by:
+        the last is kept.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``.
@@ -74,7 +76,7 @@ class GAINImputer(NeuralImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the draws of a number.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 150 for up to 4,000 rows, falling with the root of
+        Passes over the rows; None is 250 for up to 1,500 rows, falling with the root of
         their number beyond, and more for small tables: at least 1,000 steps.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.
@@ -266,6 +268,9 @@ class GAINImputer(NeuralImputer):
             noise=self.noise,
             category_noise=self.category_noise,
         )
+
+    def _mask(self):
+        return training_mask(self.training_mask, most=0.6)
 
     def _plan(self, n_rows, device, seed):
         plan = super()._plan(n_rows, device, seed)

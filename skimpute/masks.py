@@ -328,14 +328,16 @@ def _same_columns(source, X):
         )
 
 
-def training_mask(spec):
+def training_mask(spec, most=1.0):
     """Turn the parameter ``training_mask`` into a generator.
 
     Parameters
     ----------
     spec : "auto", "resample", float, MaskGenerator or list of (spec, weight)
-        ``"auto"``: each row MCAR with its own rate from U(0, 0.6), or the pattern of
-        another row, or (5 %) everything hidden. A float is an MCAR rate.
+        ``"auto"``: each row MCAR with its own rate from U(0, most), or the pattern of
+        another row. A float is an MCAR rate.
+    most : float, default=1.0
+        Highest rate of "auto".
 
     Returns
     -------
@@ -344,15 +346,14 @@ def training_mask(spec):
     if isinstance(spec, MaskGenerator):
         return spec
     if isinstance(spec, str) and spec == "auto":
-        spread = MCAR((0.0, 0.6))
-        parts = [(spread, 0.475), (Resample(otherwise=spread), 0.475)]
-        return Mixture([*parts, (Everything(), 0.05)])
+        spread = MCAR((0.0, most))
+        return Mixture([(spread, 0.5), (Resample(otherwise=spread), 0.5)])
     if isinstance(spec, str) and spec == "resample":
         return Resample(otherwise=MCAR(0.2))
     if isinstance(spec, list) and all(
         isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in spec
     ):
-        return Mixture([(training_mask(part), weight) for part, weight in spec])
+        return Mixture([(training_mask(part, most), weight) for part, weight in spec])
     if isinstance(spec, int | float | np.number) and not isinstance(spec, bool):
         return MCAR(float(spec))
     raise ValueError(

@@ -11,7 +11,7 @@ from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_cou
 from skimpute.core.neural import DensityImputer
 from skimpute.nn.vaeac import VAEAC
 
-_WIDEST_BACKBONE = 100  # slots; its cost per row grows with their cube
+_WIDEST_BACKBONE = 150
 _DRAWS_AT_ONCE = 128  # importance samples of one pass, for memory
 
 
@@ -59,12 +59,12 @@ class VAEACImputer(DensityImputer):
         its conditional mean and spread are inputs, and the outputs of all three
         networks are added to its exact answers, with a code that already carries the
         dependence between hidden cells. Not in the paper. "auto" has it for tables of
-        at most 100 inputs (a number is one, a categorical column one per category),
+        at most 150 inputs (a number is one, a categorical column one per category),
         since its cost grows with their cube.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
-        either with its own rate drawn from U(0, 0.6), or the gaps of another row, or
-        (5 % of the rows) everything. A float is one rate; see `skimpute.masks`.
+        either with its own rate drawn from U(0, 1), or the gaps of another row. A float
+        is one rate; see `skimpute.masks`.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``.
@@ -95,7 +95,7 @@ class VAEACImputer(DensityImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the predictive distribution of a number.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 150 for up to 4,000 rows, and beyond falls with
+        Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
         the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.

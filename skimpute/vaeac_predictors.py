@@ -126,7 +126,7 @@ class VAEACRegressor(RowRegressor, _VAEACPredictor):
     statistic : {"mean", "median"}, default="mean"
         What ``predict`` takes of the predictive distribution.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 150 for up to 4,000 rows, and beyond falls with
+        Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
         the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.
@@ -279,7 +279,7 @@ class VAEACClassifier(RowClassifier, _VAEACPredictor):
     statistic : {"mean", "median"}, default="mean"
         What ``imputer_.transform`` takes of a number; of no effect on classes.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 150 for up to 4,000 rows, and beyond falls with
+        Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
         the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.

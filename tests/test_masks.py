@@ -172,14 +172,22 @@ def test_impossible_weights_are_refused(weights):
 # -- the parameter training_mask
 
 
-def test_auto_hides_everything_in_a_twentieth_of_the_rows():
+def test_auto_hides_from_nothing_to_all():
     observed = torch.ones(20_000, 50, dtype=torch.bool)
     context = read_mask("auto").fit(observed).context(observed, chance())
     empty = (~context.any(dim=1)).float().mean()
-    assert abs(empty - 0.05) < 0.006
-    rates = 1 - context[context.any(dim=1)].float().mean(dim=1)
-    assert abs(rates.mean() - 0.3) < 0.01  # no gaps to resample: U(0, 0.6)
-    assert rates.max() < 0.85
+    assert abs(empty - 1 / 51) < 0.005  # the mean of rate^50
+    rates = 1 - context.float().mean(dim=1)  # no gaps to resample: U(0, 1)
+    for quantile in (0.1, 0.5, 0.9):
+        assert abs(rates.quantile(quantile) - quantile) < 0.02
+
+
+def test_auto_takes_the_gaps_of_other_rows_half_the_time():
+    observed = torch.ones(20_000, 50, dtype=torch.bool)
+    observed[:10_000, :20] = False
+    context = read_mask("auto").fit(observed).context(observed, chance())
+    resampled = (context[10_000:, 20:].all(1) & ~context[10_000:, :20].any(1)).float()
+    assert abs(resampled.mean() - 0.5) < 0.02
 
 
 @pytest.mark.parametrize("rate", [0.2, 1, np.float32(0.25), np.float64(0.3)])

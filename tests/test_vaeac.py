@@ -163,7 +163,7 @@ def test_learning_y_along_fills_columns_that_follow_it():
     imputer = VAEACImputer(**SMALL, max_epochs=150, learning_rate=3e-3).fit(X, y)
     draws = imputer.sample(np.full((200, 2), np.nan), 1, random_state=0)[0]
     high = draws > 2  # both cells of a row follow the same hidden class
-    assert (high[:, 0] == high[:, 1]).mean() > 0.8
+    assert (high[:, 0] == high[:, 1]).mean() > 0.75  # independent cells: 0.5
     assert 0.3 < high.mean() < 0.7
 
 

@@ -20,7 +20,7 @@ from skimpute.masks import MaskGenerator, training_mask
 
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
 _FARTHEST = 1e12  # standard deviations that a network is shown: float32 can square it
-_EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 150, 4000, 5  # of max_epochs=None
+_EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 250, 1500, 5  # of max_epochs=None
 
 
 class NeuralImputer(Trained, BaseImputer):

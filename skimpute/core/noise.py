@@ -6,6 +6,7 @@ draw, dimension), whatever else is drawn beside it.
 """
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -143,13 +144,17 @@ def quasi_uniforms(n_draws, n_dims):
 def quasi_normals(n_draws, n_dims):
     """Scrambled Sobol points as standard normals; see :func:`quasi_uniforms`.
 
-    The points are centred and scaled to unit variance in every dimension, so that the
-    mean of few draws is not moved by the few points it was taken over.
+    The points are centred and scaled to unit variance in every dimension, and the
+    leading dimensions, half as many as there are draws, are uncorrelated: mean and
+    covariance of a few draws are then not those of the few points they came from.
     """
     points = ndtri(quasi_uniforms(n_draws, n_dims))
     if n_draws == 1:
         return np.zeros_like(points)  # one draw stands for the middle
     points -= points.mean(axis=0)
+    leading = points[:, : max(1, n_draws // 2)]
+    factor = np.linalg.cholesky(leading.T @ leading / n_draws)
+    leading[:] = solve_triangular(factor, leading.T, lower=True).T
     return points / points.std(axis=0)
 
 

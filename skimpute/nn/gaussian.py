@@ -1,15 +1,20 @@
 """A multivariate normal of the encoded row, and its conditionals for any pattern."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
 _MAX_FACTORS = 4
+_MOST_SHARED = 0.9  # of a slot's variance, by z: slots all but fixed by z train badly
 _MOST_ROWS = 10_000  # that EM looks at: enough for the moments of 100 slots
 _CELLS_AT_ONCE = 2**22  # of the batched covariance matrices, for memory
+_MOST_LEVERAGE = 0.5
+_PRIOR_ROWS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)  # tried in turn
+_MOST_ROWS_OF_A_TRIAL = 2000  # beyond, a hundred rows more or less change little
 
 
 @dataclass
@@ -23,11 +28,34 @@ class Conditional:
         have their value, and the root of the ridge.
     loading : Tensor of shape (n_members, n_rows, n_slots, n_factors)
         Effect of z, which is standard normal; zero for known slots.
+    leverage : Tensor of shape (n_members, n_rows)
+        How much a row of such known slots would weigh in its own prediction, had the
+        fit seen it.
     """
 
     mean: torch.Tensor
     spread: torch.Tensor
     loading: torch.Tensor
+    leverage: torch.Tensor
+
+    def left_out(self, slots, target, weights):
+        """Conditional with the mean that a fit without these very rows would give.
+
+        Rows of the fit are predicted better than new ones: what a least squares fit
+        leaves of them is 1 - leverage times what it leaves when it has not seen them.
+
+        Parameters
+        ----------
+        slots : Tensor of shape (n_rows, n_slots)
+            Encoded rows, all of which the fit has seen.
+        target : Tensor of shape (n_rows, n_slots), bool
+            Slots whose mean to change.
+        weights : Tensor of shape (n_members, n_rows)
+            How often each row counted in each fit.
+        """
+        share = (weights * self.leverage).clamp(max=_MOST_LEVERAGE).unsqueeze(-1)
+        error = torch.where(target, slots - self.mean, 0.0)
+        return replace(self, mean=self.mean - error * share / (1 - share))
 
     def posterior(self, slots, target):
         """Distribution of z given the target slots too.
@@ -66,26 +94,35 @@ class GaussianBackbone(nn.Module):
         Width of the encoded row.
     n_factors : int
         Dimension of z, whose first few entries explain the covariance.
-    ridge : float, default=0.01
+    ridge : float, default=1e-3
         Added to the diagonal of the covariance; slots are of unit variance or less.
+
+    Attributes
+    ----------
+    prior_rows : float
+        Weight of the prior in the fit, which pulls correlations towards zero as so many
+        more rows of independent slots would (the ridge prior of [2]_, 5.2.3).
 
     References
     ----------
     .. [1] Little & Rubin (2002), "Statistical Analysis with Missing Data", 2nd ed.,
        section 11.2.
+    .. [2] Schafer (1997), "Analysis of Incomplete Multivariate Data".
     """
 
     mean: torch.Tensor
     covariance: torch.Tensor
     factors: torch.Tensor
+    n_rows: torch.Tensor  # that each slot was learnt from, about
 
-    def __init__(self, n_members, n_slots, n_factors, ridge=0.01):
+    def __init__(self, n_members, n_slots, n_factors, ridge=1e-3):
         super().__init__()
-        self.ridge = ridge
+        self.ridge, self.prior_rows = ridge, 0.0
         self.register_buffer("factors", torch.zeros(n_members, n_slots, n_factors))
         self.register_buffer("mean", torch.zeros(n_members, n_slots))
         covariance = torch.eye(n_slots).repeat(n_members, 1, 1)
         self.register_buffer("covariance", covariance)
+        self.register_buffer("n_rows", torch.ones(n_members))
 
     def fit(self, slots, known, weights=None, max_iter=20, tol=5e-3):
         """Fit by expectation maximisation.
@@ -112,20 +149,72 @@ class GaussianBackbone(nn.Module):
             slots, known, weights = slots[rows], known[rows], weights[:, rows]
         slots, weights = slots.double(), weights.double()
         for member, weight in enumerate(weights):  # few, and each ends when it is done
-            mean, covariance = self._fit_one(slots, known, weight, max_iter, tol)
+            moments = self._start(slots, known, weight)
+            mean, covariance = self._climb(slots, known, weight, moments, max_iter, tol)
             self.mean[member].copy_(mean)
             self.covariance[member].copy_(covariance)
+            self.n_rows[member] = (known * weight[:, None]).sum() / known.shape[1]
         self.factorise()
         return self
 
-    def _fit_one(self, slots, known, weight, max_iter, tol):
-        """Mean and covariance of the weighted rows."""
+    def choose_prior(self, slots, known, held_out):
+        """Set the weight of the prior by how well it tells hidden slots from others.
+
+        Too little of it and few rows of many slots are learnt by heart: conditional
+        spreads come out too narrow. Of several weights, each fit starting from the
+        last, the one is taken under which what is held out is densest.
+
+        Parameters
+        ----------
+        slots : Tensor of shape (n_rows, n_slots)
+            Encoded rows, zero where not known.
+        known : Tensor of shape (n_rows, n_slots), bool
+            Slots of observed cells.
+        held_out : Tensor of shape (n_rows, n_slots), bool
+            Slots to hide from the fits, and to score where they are known.
+        """
+        rows = slice(_MOST_ROWS_OF_A_TRIAL)
+        slots, known, scored = slots[rows].double(), known[rows], held_out[rows]
+        seen, scored = known & ~scored, known & scored
+        weight = slots.new_ones(len(slots))
+        moments, densities = self._start(slots, seen, weight), []
+        for self.prior_rows in _PRIOR_ROWS:
+            moments = self._climb(slots, seen, weight, moments, max_iter=10, tol=5e-3)
+            densities.append(self._held_out_density(slots, seen, scored, *moments))
+        self.prior_rows = _PRIOR_ROWS[int(np.argmax(densities))]
+
+    def _held_out_density(self, slots, seen, scored, mean, covariance):
+        """Sum of log densities of scored slots given the seen ones, less a constant."""
+        total = slots.new_zeros(())
+        for part in self._parts(slots):
+            off = (slots[part] - mean) * seen[part]
+            known = seen[part].to(covariance)
+            whitened, off, _ = _whiten(covariance, off, known, covariance[:, :0])
+            middle = mean + (whitened * off).sum(1)
+            variance = covariance.diagonal() - whitened.square().sum(1)
+            variance = variance.clamp(min=self.ridge)
+            error = (slots[part] - middle).square() / variance + variance.log()
+            total -= 0.5 * error[scored[part]].sum()
+        return float(total)
+
+    @staticmethod
+    def _parts(slots):
+        """Slices of rows whose covariances fit into memory together."""
+        step = max(1, _CELLS_AT_ONCE // slots.shape[1] ** 2)
+        return [slice(start, start + step) for start in range(0, len(slots), step)]
+
+    def _start(self, slots, known, weight):
+        """Mean and variances of the weighted rows, slot by slot."""
         counted = known.double() * weight[:, None]
         counts = counted.sum(0)
         counts = torch.where(counts > 0, counts, 1.0)
         mean = (slots * counted).sum(0) / counts
         squares = ((slots - mean).square() * counted).sum(0) / counts
-        covariance = torch.diag(squares.clamp(min=1e-6) + self.ridge)
+        return mean, torch.diag(squares.clamp(min=1e-6) + self.ridge)
+
+    def _climb(self, slots, known, weight, moments, max_iter, tol):
+        """Steps of EM from given moments on."""
+        mean, covariance = moments
         for _ in range(max_iter):
             before = covariance
             mean, covariance = self._step(slots, known, weight, mean, covariance)
@@ -144,12 +233,10 @@ class GaussianBackbone(nn.Module):
 
     def _step(self, slots, known, weight, mean, covariance):
         """One step of EM: expected moments given what is known, then their average."""
-        n_rows, n_slots = slots.shape
-        step = max(1, _CELLS_AT_ONCE // n_slots**2)
+        n_slots = slots.shape[1]
         total = slots.new_zeros(n_slots)
         second = slots.new_zeros(n_slots, n_slots)
-        for start in range(0, n_rows, step):
-            rows = slice(start, start + step)
+        for rows in self._parts(slots):
             part, seen, counted = slots[rows], known[rows], weight[rows, None]
             off = (part - mean) * seen
             whitened, off, _ = _whiten(
@@ -163,8 +250,10 @@ class GaussianBackbone(nn.Module):
             second += (counted * expected).T @ expected + 0.5 * (hidden + hidden.T)
         shift = total / weight.sum()
         covariance = second / weight.sum() - torch.outer(shift, shift)
-        ridge = self.ridge * torch.eye(n_slots, dtype=slots.dtype, device=slots.device)
-        return mean + shift, covariance + ridge
+        variances = covariance.diagonal()
+        covariance = covariance / (1 + self.prior_rows / weight.sum())
+        covariance.diagonal().copy_(variances + self.ridge)
+        return mean + shift, covariance
 
     def forward(self, slots, known):
         """Conditional distribution of every slot.
@@ -193,8 +282,14 @@ class GaussianBackbone(nn.Module):
         loading = factors - whitened.mT @ known_factors
         loading = torch.where(known.unsqueeze(2), 0.0, loading)
         variance = covariance.diagonal(dim1=-2, dim2=-1) - whitened.square().sum(-2)
-        variance = (variance - loading.square().sum(-1)).clamp(min=self.ridge)
-        return Conditional(torch.where(known, slots, mean), variance.sqrt(), loading)
+        variance = variance.clamp(min=self.ridge)
+        shared = loading.square().sum(-1)
+        most = (_MOST_SHARED * variance / shared.clamp(min=1e-12)).clamp(max=1.0)
+        loading = loading * most.sqrt().unsqueeze(-1)
+        variance = variance - most * shared
+        leverage = (1 + off.square().sum((-2, -1))) / self.n_rows.unsqueeze(1)
+        mean = torch.where(known, slots, mean)
+        return Conditional(mean, variance.sqrt(), loading, leverage)
 
 
 def _whiten(covariance, off, seen, factors):

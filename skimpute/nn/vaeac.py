@@ -25,6 +25,7 @@ from skimpute.nn.heads import (
 from skimpute.nn.mlp import ResidualMLP, StackedLinear
 
 MIN_LATENT_STD = 1e-3
+HELD_OUT = 0.1  # share of the cells that choose the prior of the backbone
 
 
 @dataclass
@@ -202,6 +203,10 @@ class VAEAC(nn.Module):
             slots = self.layout.encode(values, observed)
             rows = torch.arange(len(slots), device=slots.device)
             known = observed[:, self.layout.column]
+            chance = torch.Generator().manual_seed(0)
+            hidden = torch.rand(observed.shape, generator=chance) < HELD_OUT
+            hidden = hidden.to(slots.device)[:, self.layout.column]
+            self.backbone.choose_prior(slots, known, hidden)
             self.backbone.fit(slots, known, self._weights(rows))
 
     def _weights(self, rows):
@@ -235,10 +240,22 @@ class VAEAC(nn.Module):
     def _all_members(self, inputs):
         return inputs.unsqueeze(0).expand(self.n_members, -1, -1)
 
-    def encode(self, batch):
+    def encode(self, batch, fitted=False):
         """Prior p(z | context) and what the decoder needs of the context.
 
         Cells outside the context reach nothing but the proposal and the loss.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows with observed and context.
+        fitted : bool, default=False
+            Whether the backbone was fitted to these rows: networks must learn from
+            errors that are as large as those of new rows.
+
+        Returns
+        -------
+        state : State
         """
         slots = self.layout.encode(batch.values, batch.context)
         hidden = (~batch.context).to(slots.dtype)
@@ -249,6 +266,10 @@ class VAEAC(nn.Module):
             inputs = torch.cat([inputs, start.mean, start.spread], -1)
         outputs, memories = self.prior(inputs)
         standard = None if start is None else (0.0, torch.ones_like(outputs[..., :1]))
+        if fitted and start is not None:
+            rows = self.layout.encode(batch.values, batch.observed)
+            target = batch.target[:, self.layout.column]
+            start = start.left_out(rows, target, self._weights(batch.rows))
         mean, std = self._latent(outputs, standard)
         return State(mean, std, self.decoder.recall(inputs, memories), start)
 
@@ -299,7 +320,7 @@ class VAEAC(nn.Module):
         loss : Tensor of shape (n_rows,)
             Mean over members, each of which weighs the rows its own way.
         """
-        state = self.encode(batch)
+        state = self.encode(batch, fitted=True)
         shape = (*state.mean.shape[:2], 2 * self.latent_dim)
         noise = torch.randn(shape, generator=generator, device=state.mean.device)
         noise, prior_noise = noise.chunk(2, -1)
@@ -345,11 +366,11 @@ class VAEAC(nn.Module):
         n_draws = self.n_importance * self.n_members if self.sample_latent else 1
         shape = (n_draws, len(batch), self.latent_dim)
         noise = torch.randn(shape, generator=generator, device=batch.values.device)
-        weights = self.log_weights(batch, noise)
+        weights = self.log_weights(batch, noise, fitted=True)
         log_prob = torch.logsumexp(weights, 0) - math.log(len(weights))
         return -log_prob / self.layout.n_columns
 
-    def log_weights(self, batch, noise, estimator="is"):
+    def log_weights(self, batch, noise, estimator="is", fitted=False):
         """Log importance weights of the target cells given the context.
 
         Their log mean exp estimates log p(target | context): IWAE (eq. 18) with draws
@@ -363,13 +384,15 @@ class VAEAC(nn.Module):
             Standard normal.
         estimator : {"is", "mc"}, default="is"
             Networks without a proposal always use "mc".
+        fitted : bool, default=False
+            As in :meth:`encode`.
 
         Returns
         -------
         log_weights : Tensor of shape (n_draws, n_rows)
             Nats, standardised units.
         """
-        state = self.encode(batch)
+        state = self.encode(batch, fitted)
         noise = self._to_members(noise)
         prior = state.mean.unsqueeze(1), state.std.unsqueeze(1)
         if self.proposal is None or estimator == "mc":

@@ -73,6 +73,50 @@ def test_constant_and_unseen_slots_do_no_harm(n_rows):
     assert (given.spread > 0).all()
 
 
+def test_prior_of_few_rows_is_strong_and_of_many_rows_weak():
+    truth = equicorrelated(30, 0.5)
+    chosen = {}
+    for n_rows in (40, 4000):
+        slots = torch.tensor(truth.draw(n_rows, seed=4))
+        known = torch.rand(slots.shape, generator=torch.Generator().manual_seed(0)) < 1
+        hidden = torch.rand(slots.shape, generator=torch.Generator().manual_seed(1))
+        backbone = GaussianBackbone(1, 30, 4)
+        backbone.choose_prior(slots, known, hidden < 0.2)
+        chosen[n_rows] = backbone.prior_rows
+        fresh = torch.tensor(truth.draw(500, seed=5))
+        seen = torch.rand(fresh.shape, generator=torch.Generator().manual_seed(2)) < 0.8
+        errors = {}
+        for name, prior_rows in (("chosen", chosen[n_rows]), ("none", 0.0)):
+            backbone.prior_rows = prior_rows
+            given = backbone.double().fit(slots, known)(fresh * seen, seen)
+            std = (given.spread.square() + given.loading.square().sum(3)).sqrt()
+            errors[name] = ((fresh - given.mean[0]) / std[0])[~seen].std()
+        if n_rows == 40:  # a covariance of 40 rows knows those rows by heart
+            assert errors["none"] > 1.8
+            assert 0.85 < errors["chosen"] < 1.15
+    assert chosen[40] >= 10.0
+    assert chosen[4000] <= 100.0
+
+
+@pytest.mark.parametrize("copies", [1.0, 2.0])
+def test_left_out_is_a_fit_without_the_row(copies):
+    slots = torch.tensor(equicorrelated(3, 0.6, mean=[1.0, 0.0, -1.0]).draw(25, seed=6))
+    everything = torch.ones_like(slots, dtype=torch.bool)
+    weights = torch.ones(1, 25).double()
+    weights[0, 0] = copies
+    seen = torch.tensor([True, True, False]).expand(25, 3)
+    exact = {"tol": 1e-12, "max_iter": 3}
+    all_rows = GaussianBackbone(1, 3, 2, ridge=1e-12).double()
+    given = all_rows.fit(slots, everything, weights, **exact)(slots * seen, seen)
+    left_out = given.left_out(slots, ~seen, weights).mean[0, 0, 2]
+    others = GaussianBackbone(1, 3, 2, ridge=1e-12).double()
+    without = others.fit(slots[1:], everything[1:], **exact)(
+        slots[:1] * seen[:1], seen[:1]
+    )
+    assert given.mean[0, 0, 2] != pytest.approx(float(without.mean[0, 0, 2]), abs=1e-3)
+    assert left_out == pytest.approx(float(without.mean[0, 0, 2]), abs=1e-9)
+
+
 def fitted(seed=0):
     """Backbone with exact parameters, and rows with gaps."""
     truth = equicorrelated(4, 0.8, scale=[1.0, 0.5, 2.0, 1.0])
@@ -111,8 +155,11 @@ def test_loadings_and_spread_make_up_the_conditional_covariance():
     for row, loading, spread in zip(X, given.loading[0], given.spread[0], strict=True):
         gap = np.isnan(row)
         _, covariance = truth.conditional(row)
-        found = loading @ loading.T + torch.diag(spread.square())
-        np.testing.assert_allclose(found[gap][:, gap], covariance, atol=1e-4)
+        shared = (loading @ loading.T)[gap][:, gap].numpy()
+        total = np.diag(shared) + spread[gap].numpy() ** 2
+        np.testing.assert_allclose(total, np.diag(covariance), atol=1e-4)
+        # four factors of four slots explain all; 0.9 of that is left to z
+        np.testing.assert_allclose(shared, 0.9 * covariance, atol=1e-4)
         assert (loading[~gap] == 0).all()
 
 
@@ -174,7 +221,25 @@ def test_each_network_starts_from_the_backbone_of_its_own_bootstrap():
     module.prepare(batch.values, batch.observed)
     weights = row_weights(batch.rows, 3, module.bootstrap_seed)
     slots = module.layout.encode(batch.values, batch.observed)
-    expected = GaussianBackbone(3, 4, 3).fit(slots, batch.observed, weights)
+    expected = GaussianBackbone(3, 4, 3)
+    expected.prior_rows = module.backbone.prior_rows
+    expected.fit(slots, batch.observed, weights)
     torch.testing.assert_close(module.backbone.mean, expected.mean)
     torch.testing.assert_close(module.backbone.covariance, expected.covariance)
     assert (module.backbone.mean[0] - module.backbone.mean[1]).abs().max() > 0.01
+
+
+def test_networks_learn_from_left_out_rows_and_predict_without():
+    module = VAEAC(MIXED, 3, 8, 1, backbone=True)
+    batch = make_batch(MIXED, n_rows=30)
+    module.prepare(batch.values, batch.observed)
+    plain, fitted = module.encode(batch), module.encode(batch, fitted=True)
+    torch.testing.assert_close(plain.mean, fitted.mean)  # what the networks are shown
+    target = batch.target[:, module.layout.column]
+    slots = module.layout.encode(batch.values, batch.observed)
+    error = (slots - plain.start.mean[0]).abs()[target]
+    longer = (slots - fitted.start.mean[0]).abs()[target]
+    assert (longer >= error).all()
+    assert longer.mean() > 1.05 * error.mean()
+    known = batch.context[:, module.layout.column]
+    torch.testing.assert_close(fitted.start.mean[0][known], plain.start.mean[0][known])
