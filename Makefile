@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OLDEST := $(VENV)-oldest
 
-.PHONY: help install demo test test-slow test-oldest lint format docs bench-tables clean
+.PHONY: help install demo test test-slow test-oldest lint format docs bench-vaeac \
+	bench-tables16 bench-inference clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,7 +19,9 @@ help:
 	@echo "make lint          ruff and mypy only"
 	@echo "make format        let ruff rewrite the files"
 	@echo "make docs          run the examples and build docs/_build/html"
-	@echo "make bench-tables  the tables of the VAEAC paper (hours; ARGS=... for its options)"
+	@echo "make bench-vaeac   the tables of the VAEAC paper, beside its figures (hours)"
+	@echo "make bench-tables16  sixteen tables, beside published figures (an hour)"
+	@echo "make bench-inference  coverage of pooled intervals, by simulation (hours)"
 	@echo "make clean         remove all that was made here, .venv included"
 
 
@@ -61,9 +64,19 @@ test-oldest:
 	$(OLDEST)/bin/pytest -q --override-ini addopts= --override-ini filterwarnings=default \
 		-m 'not slow' tests
 
-# Long, resumed where it stopped: make bench-tables ARGS="--methods mice default"
-bench-tables: $(READY)
+# Long, resumed where they stopped. They read the folder SKIMPUTE_DATA; ARGS go to the
+# script: make bench-vaeac ARGS="--methods mice default --seeds 0"
+bench-vaeac: $(READY)
 	$(BIN)/python examples/benchmarks/vaeac_tables.py $(ARGS)
+	$(BIN)/python examples/benchmarks/vaeac_tables_summary.py
+	$(BIN)/python examples/benchmarks/vaeac_paper.py
+
+bench-tables16: $(READY)
+	$(BIN)/python examples/benchmarks/tables16.py $(ARGS)
+	$(BIN)/python examples/benchmarks/tables16_summary.py
+
+bench-inference: $(READY)
+	$(BIN)/python examples/benchmarks/inference.py $(ARGS)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

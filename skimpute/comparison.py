@@ -144,7 +144,8 @@ def _draw_coverage(ax, shown, std):
         bars.set_label(f"{level} % intervals")
     _name_rows(ax, shown.index)
     ax.set_xlabel("share of hidden numbers inside, %")
-    ax.legend(loc="best", frameon=False, fontsize=8)
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
+    ax.legend(**above, frameon=False, fontsize=8)  # bars may be anywhere inside
 
 
 def _name_rows(ax, names):

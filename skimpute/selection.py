@@ -218,7 +218,7 @@ def compare(
         and only their holes are scored.
     n_imputations : int, default=100
         Draws of each hidden cell. With fewer, intervals cover too little whatever the
-        imputer: those of 20 perfect draws that should hold 95 % hold 87 %.
+        imputer: those of 20 perfect draws that should hold 95 % hold 90 %.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Columns to score as categories, as in the imputers: those of strings, booleans
         or pandas categories, and what is listed here. Tell the imputers too.
