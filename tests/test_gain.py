@@ -139,7 +139,7 @@ def test_width_grows_with_the_table(n_columns, width):
 
 @pytest.mark.parametrize(
     ("n_rows", "n_epochs"),
-    [(1, 1000), (100, 500), (600, 250), (3000, 150), (10**5, 30)],
+    [(1, 1000), (100, 500), (600, 250), (3000, 177), (10**5, 31)],
 )
 def test_small_tables_have_many_epochs_of_few_steps(n_rows, n_epochs):
     device = torch.device("cpu")

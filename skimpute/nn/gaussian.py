@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -177,11 +176,12 @@ class GaussianBackbone(nn.Module):
         slots, known, scored = slots[rows].double(), known[rows], held_out[rows]
         seen, scored = known & ~scored, known & scored
         weight = slots.new_ones(len(slots))
-        moments, densities = self._start(slots, seen, weight), []
+        moments, densities = self._start(slots, seen, weight), {}
         for self.prior_rows in _PRIOR_ROWS:
             moments = self._climb(slots, seen, weight, moments, max_iter=10, tol=5e-3)
-            densities.append(self._held_out_density(slots, seen, scored, *moments))
-        self.prior_rows = _PRIOR_ROWS[int(np.argmax(densities))]
+            density = self._held_out_density(slots, seen, scored, *moments)
+            densities[self.prior_rows] = density
+        self.prior_rows = max(densities, key=lambda weight: densities[weight])
 
     def _held_out_density(self, slots, seen, scored, mean, covariance):
         """Sum of log densities of scored slots given the seen ones, less a constant."""
