@@ -117,6 +117,13 @@ def test_quasi_normals_are_centred_scaled_and_fixed(n_draws):
     np.testing.assert_array_equal(points, noise.quasi_normals(n_draws, 8))
 
 
+@pytest.mark.parametrize(("n_draws", "n_dims"), [(2, 1), (10, 8), (50, 16)])
+def test_leading_quasi_normals_are_uncorrelated(n_draws, n_dims):
+    leading = noise.quasi_normals(n_draws, n_dims)[:, : n_draws // 2]
+    covariance = leading.T @ leading / n_draws
+    np.testing.assert_allclose(covariance, np.eye(leading.shape[1]), atol=1e-10)
+
+
 def test_one_quasi_normal_is_the_middle():
     assert (noise.quasi_normals(1, 3) == 0).all()
 
