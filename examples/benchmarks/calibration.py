@@ -1,11 +1,12 @@
 """Do the intervals of single cells hold what they promise? Six tables, 20 % MCAR.
 
-The six tables of numbers with a few hundred rows or more among those of Ivanov et al.
-(2019) that scikit-learn's and the UCI's standard examples share. Three quarters of the
-rows are for training; a fifth of all cells is hidden, in training and test rows alike,
-the target being one more column. Scored are the hidden numbers of the test rows from
-100 draws: the share inside the central 80 and 95 % interval, its width and the CRPS,
-these in standard deviations of the column.
+Six tables of numbers of Ivanov et al. (2019), of 442 to 4,898 rows. Three quarters of
+the rows are for training; a fifth of all cells is hidden, in training and test rows
+alike, the target being one more column. Scored are the hidden numbers of the test rows
+from 100 draws: the share inside the central 80 and 95 % interval, its width and the
+CRPS, these in standard deviations of the column. Columns with one value in more than
+half of their rows (CHAS, ZN; fly ash; sex; three of yeast) are left
+out: no honest interval there covers as little as 80 %.
 
 ``vaeac`` is the default; ``vaeac_5`` has ``n_models=5``; ``mice`` and ``missforest``
 ship as they are.
@@ -43,6 +44,15 @@ def build(method, categorical, seed):
     return VAEACImputer(**shared, n_models=n_models, device="cpu")
 
 
+def dominated(values):
+    """Columns with one value in more than half of their rows."""
+    return [
+        place
+        for place, column in enumerate(values.T)
+        if np.unique(column, return_counts=True)[1].max() > len(values) / 2
+    ]
+
+
 def run_cell(data, table, seed, method):
     """Scores of one table, seed and method."""
     values, categorical = load_table(data, table)
@@ -58,7 +68,7 @@ def run_cell(data, table, seed, method):
     draws = imputer.sample(holes[test], N_DRAWS, random_state=seed)
     sampled = time.process_time()
     truth, where = values[test], hidden[test] & ~np.isnan(values[test])
-    where[:, categorical] = False
+    where[:, [*categorical, *dominated(values)]] = False
     shared = {"where": where, "scale": np.nanstd(values, axis=0)}
     width = np.diff(np.quantile(draws, [0.025, 0.975], axis=0), axis=0)[0]
     return {
@@ -81,7 +91,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
     add_common_arguments(parser, RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -10,7 +10,8 @@ pixels were known: a share, drawn per image from 1 to 50 % in ``mnist_1_50``, or
 number. ``all_pixels`` is the log likelihood in nats per pixel over all pixels, known
 ones too, as in the paper, which reports 1.21 (113k parameters) and 1.27 (400k); its
 ceiling is 1.384 for a standard deviation of at least 0.1. The other scores are of
-hidden pixels alone, those of draws from 20 draws.
+hidden pixels alone, those of draws from 20 draws; coverage was counted between their
+plain quantiles, which 20 perfect draws cover by 72 and 86 %.
 
 ``zsmm``: two test digits on a canvas of 56 x 56, completed by the networks that saw
 single digits of 28 x 28 (the paper trains on 56 x 56 and reports 1.18 and 0.86 for its

@@ -8,7 +8,9 @@ of each test object a random share of the points is context, the rest is scored.
 Gaussian process is fitted to each test object's context alone: Matern-3/2 over time (or
 the circle of the phase) and wavelength, as in Boone (2019), told the error of each
 measurement, which the networks are not. ``log_likelihood`` is in nats per point,
-``truth_rmse`` is against the noise-free flux of the simulation. The paper reports, on
+``truth_rmse`` is against the noise-free flux of the simulation. Coverage was counted
+between plain quantiles of 100 draws, which perfect ones cover by 78.4 and 93.1 %. The
+paper reports, on
 other objects of another simulation: Gaussian process -0.335 and 0.037 (MSE), ConvCNPXL
 1.31 and 0.040.
 """
