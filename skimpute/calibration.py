@@ -27,7 +27,8 @@ def interval_coverage(y_true, draws, level=0.9, *, where=None, average="cells"):
     The interval lies between the quantiles ``(1 - level) / 2`` and
     ``(1 + level) / 2`` of the draws, both ends included, where the i-th smallest of m
     draws is the quantile ``i / (m + 1)``: the truth is as likely below it if it is one
-    more draw of the same kind, so perfect draws cover `level` exactly.
+    more draw of the same kind. Perfect draws thus cover `level`, exactly if
+    ``(m + 1) * (1 - level) / 2`` is whole, as for 39 or 199 draws and 95 %.
 
     Parameters
     ----------

@@ -98,7 +98,8 @@ class VAEACImputer(DensityImputer):
         Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
         the root of their number.
     max_seconds : float or None, default=None
-        Stop training in time, keeping the best weights so far.
+        Stop training in time, keeping the best weights so far. The multivariate normal
+        is fitted before, which takes seconds where there are some 100 inputs.
     batch_size : int, default=128
         Rows per step.
     learning_rate : float, default=2e-3

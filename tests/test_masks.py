@@ -190,6 +190,14 @@ def test_auto_takes_the_gaps_of_other_rows_half_the_time():
     assert abs(resampled.mean() - 0.5) < 0.02
 
 
+def test_highest_rate_of_auto_is_passed_on():
+    observed = torch.ones(4000, 50, dtype=torch.bool)
+    mask = read_mask([("auto", 1.0)], most=0.4).fit(observed)
+    hidden = 1 - mask.context(observed, chance()).float().mean(dim=1)
+    assert abs(hidden.mean() - 0.2) < 0.01
+    assert hidden.max() < 0.7
+
+
 @pytest.mark.parametrize("rate", [0.2, 1, np.float32(0.25), np.float64(0.3)])
 def test_number_is_a_rate(rate):
     mask = read_mask(rate)

@@ -241,3 +241,16 @@ def test_eight_gaussians(alpha):
     if alpha == 1.0:
         crude = imputer.log_prob(test, scored, n_importance=10, estimator="mc")
         assert -crude.mean() > gap + floor + 0.3
+
+
+def test_a_warm_start_on_another_table_knows_that_table():
+    truth = equicorrelated(4, 0.6)
+    rows = truth.draw(30, seed=0) * 3 + 5
+    imputer = VAEACImputer(**SMALL, max_epochs=3, warm_start=True).fit(rows)
+    before = imputer.module_.backbone.covariance.clone()
+    imputer.fit(truth.draw(600, seed=1))
+    fresh = VAEACImputer(**SMALL, max_epochs=3).fit(truth.draw(600, seed=1))
+    after = imputer.module_.backbone
+    assert (after.covariance != before).any()
+    np.testing.assert_array_equal(after.covariance, fresh.module_.backbone.covariance)
+    np.testing.assert_array_equal(after.n_rows, fresh.module_.backbone.n_rows)

@@ -70,7 +70,6 @@ def run_cell(data, table, seed, method):
     truth, where = values[test], hidden[test] & ~np.isnan(values[test])
     where[:, [*categorical, *dominated(values)]] = False
     shared = {"where": where, "scale": np.nanstd(values, axis=0)}
-    width = np.diff(np.quantile(draws, [0.025, 0.975], axis=0), axis=0)[0]
     return {
         "n_rows": len(values),
         "n_columns": values.shape[1],
@@ -78,7 +77,7 @@ def run_cell(data, table, seed, method):
         "coverage_95": float(
             metrics.interval_coverage(truth, draws, 0.95, where=where)
         ),
-        "width_95": float((width / shared["scale"])[where].mean()),
+        "width_95": float(metrics.interval_width(draws, 0.95, **shared)),
         "crps": float(metrics.crps(truth, draws, **shared)),
         "energy": float(metrics.energy_score(truth, draws, **shared)),
         "cpu_seconds_fit": fitted - started,

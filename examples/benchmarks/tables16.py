@@ -195,13 +195,15 @@ def downstream(draws, test, labels, seed):
     return {"downstream": np.mean(scores)}
 
 
-def evaluate(truth, holes, test, labels, point, draws):
+def evaluate(truth, holes, labels, categorical, point, draws):
     """All scores of one cell but those of regressions and of downstream models."""
     where = np.isnan(holes)
     span = np.ptp(truth, axis=0)
     gower = {"where": where, "scale": np.where(span > 0, span, 1.0)}
+    numbers = where.copy()
+    numbers[:, categorical] = False
     few = draws[:N_IMPUTATIONS]
-    categorical = [truth.shape[1] - 1] if labels else []
+    categorical = [truth.shape[1] - 1] if labels else []  # binary ones: 0 and 1
     transport = {"metric": "cityblock", "scale": "range", "categorical": categorical}
     distances = [metrics.wasserstein_distance(truth, draw, **transport) for draw in few]
     return {
@@ -211,8 +213,8 @@ def evaluate(truth, holes, test, labels, point, draws):
         "w_train": np.mean(distances),
         "crps": metrics.crps(truth, draws, **gower),
         "energy": metrics.energy_score(truth, draws, **gower),
-        "coverage_80": metrics.interval_coverage(truth, draws, 0.8, where=where),
-        "coverage_95": metrics.interval_coverage(truth, draws, 0.95, where=where),
+        "coverage_80": metrics.interval_coverage(truth, draws, 0.8, where=numbers),
+        "coverage_95": metrics.interval_coverage(truth, draws, 0.95, where=numbers),
     }
 
 
@@ -239,7 +241,7 @@ def run_cell(data, table, seed, method, path):
     point = imputer.transform(holes)
     many = imputer.sample(holes, N_DRAWS - N_IMPUTATIONS, random_state=seed + 1000)
     draws = np.concatenate([draws, many])
-    cell |= evaluate(truth, holes, test, labels, point, draws)
+    cell |= evaluate(truth, holes, labels, categorical, point, draws)
     if not labels:
         cell |= inference(truth, draws[:N_IMPUTATIONS])
     cell |= downstream(draws[:N_IMPUTATIONS], test, labels, seed)

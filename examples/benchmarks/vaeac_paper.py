@@ -4,8 +4,8 @@ Each entry is the printed figure / ours: NRMSE or PFC of the imputations (Table 
 lower is better), R2 or accuracy of the regression or classification after them (Table
 11; higher is better). The paper averages five splits, ours are those of
 ``vaeac_tables.jsonl``. Splits and masks differ, which moves figures of small tables by
-several percent; the summary above compares on equal masks. ``VAEAC`` is the paper's
-configuration, ``default`` what ships; GSNN and NN are variants of the paper's.
+several percent; *vaeac tables summary* compares on equal masks. ``VAEAC`` is the
+paper's configuration, ``default`` what ships; GSNN and NN are variants of the paper's.
 
 Made from ``vaeac_tables.jsonl``::
 

@@ -262,8 +262,8 @@ def run_cell(data, table, seed, method, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    methods = ["mean", "mice", "missforest", "gain", "default", "paper"]
-    others = ["gsnn", "nn", "knn", "convcnp", "paper_in_sample", "mean_in_sample"]
+    methods = "mean mice missforest gain default paper gsnn nn".split()
+    others = ["knn", "convcnp", "paper_in_sample", "mean_in_sample"]
     parser.add_argument(
         "--methods", nargs="+", default=methods, choices=methods + others
     )

@@ -74,13 +74,12 @@ class NeuralImputer(Trained, BaseImputer):
                 module = self._build_module(n_categories)
         else:
             module = copy.deepcopy(previous)
-            previous = module
         module.to(device)
         history, best_epoch = [], 0
         if len(standardised):
             source = TableSource(standardised, self._mask())
             source.validation_rows = self._validation_rows
-            if module is not previous and hasattr(module, "prepare"):
+            if hasattr(module, "prepare"):  # of a warm start too: of these rows
                 module.prepare(source.values, source.observed)
             history, best_epoch = fit_module(
                 module, source, self._plan(len(standardised), device, seed)

@@ -9,10 +9,11 @@ from torch import nn
 # normal table better, but networks then learn slower what is not normal (measured).
 _MAX_FACTORS = 4
 _MOST_SHARED = 0.9  # of a slot's variance, by z: slots all but fixed by z train badly
-_MOST_ROWS = 10_000  # that EM looks at: enough for the moments of 100 slots
-_CELLS_AT_ONCE = 2**22  # of the batched covariance matrices, for memory
+_MOST_ROWS = 10_000  # that EM looks at: enough for the moments of all slots
+_MOST_PRODUCTS = 4e9  # rows * slots^3 of a step of EM, some seconds: fewer rows if wide
+_CELLS_AT_ONCE = 2**18  # of the batched covariance matrices: more is slower, for memory
 _MOST_LEVERAGE = 0.5
-_PRIOR_ROWS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)  # tried in turn
+_PRIOR_ROWS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.0)  # tried in turn
 _MOST_ROWS_OF_A_TRIAL = 2000  # beyond, a hundred rows more or less change little
 
 
@@ -27,9 +28,9 @@ class Conditional:
         have their value, and the root of the ridge.
     loading : Tensor of shape (n_members, n_rows, n_slots, n_factors)
         Effect of z, which is standard normal; zero for known slots.
-    leverage : Tensor of shape (n_members, n_rows)
-        How much a row of such known slots would weigh in its own prediction, had the
-        fit seen it.
+    leverage : Tensor of shape (n_members, n_rows, n_slots)
+        How much a row of such known slots would weigh in its own prediction of each
+        slot, had the fit seen it.
     """
 
     mean: torch.Tensor
@@ -52,7 +53,7 @@ class Conditional:
         weights : Tensor of shape (n_members, n_rows)
             How often each row counted in each fit.
         """
-        share = (weights * self.leverage).clamp(max=_MOST_LEVERAGE).unsqueeze(-1)
+        share = (weights.unsqueeze(-1) * self.leverage).clamp(max=_MOST_LEVERAGE)
         error = torch.where(target, slots - self.mean, 0.0)
         return replace(self, mean=self.mean - error * share / (1 - share))
 
@@ -98,7 +99,7 @@ class GaussianBackbone(nn.Module):
 
     Attributes
     ----------
-    prior_rows : float
+    prior_rows : Tensor of shape ()
         Weight of the prior in the fit, which pulls correlations towards zero as so many
         more rows of independent slots would (the ridge prior of [2]_, 5.2.3).
 
@@ -112,16 +113,18 @@ class GaussianBackbone(nn.Module):
     mean: torch.Tensor
     covariance: torch.Tensor
     factors: torch.Tensor
-    n_rows: torch.Tensor  # that each slot was learnt from, about
+    n_rows: torch.Tensor  # in which each slot is known
+    prior_rows: torch.Tensor
 
     def __init__(self, n_members, n_slots, n_factors, ridge=1e-3):
         super().__init__()
-        self.ridge, self.prior_rows = ridge, 0.0
+        self.ridge = ridge
         self.register_buffer("factors", torch.zeros(n_members, n_slots, n_factors))
         self.register_buffer("mean", torch.zeros(n_members, n_slots))
         covariance = torch.eye(n_slots).repeat(n_members, 1, 1)
         self.register_buffer("covariance", covariance)
-        self.register_buffer("n_rows", torch.ones(n_members))
+        self.register_buffer("n_rows", torch.ones(n_members, n_slots))
+        self.register_buffer("prior_rows", torch.tensor(0.0))
 
     def fit(self, slots, known, weights=None, max_iter=20, tol=5e-3):
         """Fit by expectation maximisation.
@@ -141,9 +144,10 @@ class GaussianBackbone(nn.Module):
         """
         if weights is None:
             weights = slots.new_ones(len(self.mean), len(slots))
-        if len(slots) > _MOST_ROWS:
+        most = int(min(_MOST_ROWS, _MOST_PRODUCTS / slots.shape[1] ** 3))
+        if len(slots) > most:
             chance = torch.Generator().manual_seed(0)
-            rows = torch.randperm(len(slots), generator=chance)[:_MOST_ROWS]
+            rows = torch.randperm(len(slots), generator=chance)[:most]
             rows = rows.to(slots.device)
             slots, known, weights = slots[rows], known[rows], weights[:, rows]
         slots, weights = slots.double(), weights.double()
@@ -152,16 +156,17 @@ class GaussianBackbone(nn.Module):
             mean, covariance = self._climb(slots, known, weight, moments, max_iter, tol)
             self.mean[member].copy_(mean)
             self.covariance[member].copy_(covariance)
-            self.n_rows[member] = (known * weight[:, None]).sum() / known.shape[1]
+            self.n_rows[member] = (known * weight[:, None]).sum(0).clamp(min=1.0)
         self.factorise()
         return self
 
-    def choose_prior(self, slots, known, held_out):
+    def choose_prior(self, slots, known, folds):
         """Set the weight of the prior by how well it tells hidden slots from others.
 
         Too little of it and few rows of many slots are learnt by heart: conditional
-        spreads come out too narrow. Of several weights, each fit starting from the
-        last, the one is taken under which what is held out is densest.
+        spreads come out too narrow. Of several weights, each fit starting from the last
+        and the strongest first, the one is taken under which what is held out is
+        densest.
 
         Parameters
         ----------
@@ -169,19 +174,24 @@ class GaussianBackbone(nn.Module):
             Encoded rows, zero where not known.
         known : Tensor of shape (n_rows, n_slots), bool
             Slots of observed cells.
-        held_out : Tensor of shape (n_rows, n_slots), bool
+        folds : Tensor of shape (n_folds, n_rows, n_slots), bool
             Slots to hide from the fits, and to score where they are known.
         """
-        rows = slice(_MOST_ROWS_OF_A_TRIAL)
-        slots, known, scored = slots[rows].double(), known[rows], held_out[rows]
-        seen, scored = known & ~scored, known & scored
+        most = min(_MOST_ROWS_OF_A_TRIAL, 0.25 * _MOST_PRODUCTS / slots.shape[1] ** 3)
+        rows = slice(int(most))
+        slots, known = slots[rows].double(), known[rows]
         weight = slots.new_ones(len(slots))
-        moments, densities = self._start(slots, seen, weight), {}
-        for self.prior_rows in _PRIOR_ROWS:
-            moments = self._climb(slots, seen, weight, moments, max_iter=10, tol=5e-3)
-            density = self._held_out_density(slots, seen, scored, *moments)
-            densities[self.prior_rows] = density
-        self.prior_rows = max(densities, key=lambda weight: densities[weight])
+        densities = dict.fromkeys(_PRIOR_ROWS, 0.0)
+        for held_out in folds[:, rows]:
+            seen, scored = known & ~held_out, known & held_out
+            moments = self._start(slots, seen, weight)
+            for prior_rows in _PRIOR_ROWS:
+                self.prior_rows.fill_(prior_rows)
+                limits = {"max_iter": 10, "tol": 5e-3}
+                moments = self._climb(slots, seen, weight, moments, **limits)
+                density = self._held_out_density(slots, seen, scored, *moments)
+                densities[prior_rows] += density
+        self.prior_rows.fill_(max(densities, key=lambda weight: densities[weight]))
 
     def _held_out_density(self, slots, seen, scored, mean, covariance):
         """Sum of log densities of scored slots given the seen ones, less a constant."""
@@ -260,7 +270,8 @@ class GaussianBackbone(nn.Module):
 
         A draw of the joint law turned into one of the conditional: with G the
         regression on the known slots and z standard normal, mean + (1 - G) factors z
-        has the conditional's covariance, as far as the factors have the joint one's.
+        has the conditional's covariance, as far as the factors have the joint one's. A
+        tenth of each slot's variance is always left to its spread.
 
         Parameters
         ----------
@@ -287,7 +298,9 @@ class GaussianBackbone(nn.Module):
         most = (_MOST_SHARED * variance / shared.clamp(min=1e-12)).clamp(max=1.0)
         loading = loading * most.sqrt().unsqueeze(-1)
         variance = variance - most * shared
-        leverage = (1 + off.square().sum((-2, -1))) / self.n_rows.unsqueeze(1)
+        distance = off.square().sum((-2, -1)).unsqueeze(-1)
+        n_rows = self.n_rows.unsqueeze(1)
+        leverage = 1 / n_rows + distance / (n_rows + self.prior_rows)
         mean = torch.where(known, slots, mean)
         return Conditional(mean, variance.sqrt(), loading, leverage)
 

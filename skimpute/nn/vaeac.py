@@ -25,7 +25,8 @@ from skimpute.nn.heads import (
 from skimpute.nn.mlp import ResidualMLP, StackedLinear
 
 MIN_LATENT_STD = 1e-3
-HELD_OUT = 0.1  # share of the cells that choose the prior of the backbone
+# Share of the cells that choose the prior of the backbone, at a time and in all.
+HELD_OUT, FEWEST_HELD_OUT, MOST_FOLDS = 0.1, 300, 5
 
 
 @dataclass
@@ -203,11 +204,16 @@ class VAEAC(nn.Module):
             slots = self.layout.encode(values, observed)
             rows = torch.arange(len(slots), device=slots.device)
             known = observed[:, self.layout.column]
-            chance = torch.Generator().manual_seed(0)
-            hidden = torch.rand(observed.shape, generator=chance) < HELD_OUT
-            hidden = hidden.to(slots.device)[:, self.layout.column]
-            self.backbone.choose_prior(slots, known, hidden)
+            self.backbone.choose_prior(slots, known, self._folds(observed))
             self.backbone.fit(slots, known, self._weights(rows))
+
+    def _folds(self, observed):
+        """Cells to choose the backbone's prior by: of small tables several times."""
+        n_cells = max(int(observed.sum()), 1)
+        n_folds = min(math.ceil(FEWEST_HELD_OUT / (HELD_OUT * n_cells)), MOST_FOLDS)
+        chance = torch.Generator().manual_seed(0)
+        hidden = torch.rand(n_folds, *observed.shape, generator=chance) < HELD_OUT
+        return hidden.to(observed.device)[..., self.layout.column]
 
     def _weights(self, rows):
         """Weights of rows in each member's fit, (n_members, n_rows)."""

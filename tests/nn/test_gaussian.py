@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skimpute.nn.bootstrap import row_weights
-from skimpute.nn.gaussian import GaussianBackbone
+from skimpute.nn.gaussian import Conditional, GaussianBackbone
 from skimpute.nn.vaeac import VAEAC
 from tests.nn.common import MIXED, make_batch
 from tests.truth import equicorrelated
@@ -81,13 +81,13 @@ def test_prior_of_few_rows_is_strong_and_of_many_rows_weak():
         known = torch.rand(slots.shape, generator=torch.Generator().manual_seed(0)) < 1
         hidden = torch.rand(slots.shape, generator=torch.Generator().manual_seed(1))
         backbone = GaussianBackbone(1, 30, 4)
-        backbone.choose_prior(slots, known, hidden < 0.2)
-        chosen[n_rows] = backbone.prior_rows
+        backbone.choose_prior(slots, known, hidden[None] < 0.2)
+        chosen[n_rows] = float(backbone.prior_rows)
         fresh = torch.tensor(truth.draw(500, seed=5))
         seen = torch.rand(fresh.shape, generator=torch.Generator().manual_seed(2)) < 0.8
         errors = {}
         for name, prior_rows in (("chosen", chosen[n_rows]), ("none", 0.0)):
-            backbone.prior_rows = prior_rows
+            backbone.prior_rows.fill_(prior_rows)
             given = backbone.double().fit(slots, known)(fresh * seen, seen)
             std = (given.spread.square() + given.loading.square().sum(3)).sqrt()
             errors[name] = ((fresh - given.mean[0]) / std[0])[~seen].std()
@@ -98,23 +98,70 @@ def test_prior_of_few_rows_is_strong_and_of_many_rows_weak():
     assert chosen[4000] <= 100.0
 
 
+def test_with_nothing_to_judge_by_the_prior_is_strongest():
+    slots = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros(1, 30, 3, dtype=torch.bool)
+    backbone = GaussianBackbone(1, 3, 2)
+    backbone.choose_prior(slots, ~nothing[0], nothing)
+    assert float(backbone.prior_rows) == 1000.0
+
+
 @pytest.mark.parametrize("copies", [1.0, 2.0])
 def test_left_out_is_a_fit_without_the_row(copies):
     slots = torch.tensor(equicorrelated(3, 0.6, mean=[1.0, 0.0, -1.0]).draw(25, seed=6))
+    # a column that is never known takes no part
+    slots = torch.cat([slots, torch.zeros(25, 1).double()], 1)
     everything = torch.ones_like(slots, dtype=torch.bool)
+    everything[:, 3] = False
     weights = torch.ones(1, 25).double()
     weights[0, 0] = copies
-    seen = torch.tensor([True, True, False]).expand(25, 3)
+    seen = torch.tensor([True, True, False, False]).expand(25, 4)
     exact = {"tol": 1e-12, "max_iter": 3}
-    all_rows = GaussianBackbone(1, 3, 2, ridge=1e-12).double()
+    all_rows = GaussianBackbone(1, 4, 2, ridge=1e-12).double()
     given = all_rows.fit(slots, everything, weights, **exact)(slots * seen, seen)
     left_out = given.left_out(slots, ~seen, weights).mean[0, 0, 2]
-    others = GaussianBackbone(1, 3, 2, ridge=1e-12).double()
+    others = GaussianBackbone(1, 4, 2, ridge=1e-12).double()
     without = others.fit(slots[1:], everything[1:], **exact)(
         slots[:1] * seen[:1], seen[:1]
     )
     assert given.mean[0, 0, 2] != pytest.approx(float(without.mean[0, 0, 2]), abs=1e-3)
     assert left_out == pytest.approx(float(without.mean[0, 0, 2]), abs=1e-9)
+
+
+@pytest.mark.parametrize("case", ["prior", "sparse"])
+def test_left_out_errors_are_as_large_as_those_of_fits_without_the_rows(case):
+    prior_rows, sparse = (100.0, False) if case == "prior" else (0.0, True)
+    chance = np.random.default_rng(7)
+    d, n = (20, 60) if case == "prior" else (5, 150)
+    X = equicorrelated(d, 0.5).draw(n, seed=8)
+    X[chance.random(X.shape) < 0.1] = np.nan
+    if sparse:
+        X[chance.random(n) < 0.85, 0] = np.nan
+    slots, known = as_tensors(X)
+    target = known & torch.tensor(np.arange(d) == 0)
+    context = known & ~target
+
+    def fit(rows):
+        backbone = GaussianBackbone(1, d, 2).double()
+        backbone.prior_rows.fill_(prior_rows)
+        return backbone.fit(slots[rows], known[rows])
+
+    given = fit(torch.arange(n))(slots * context, context)
+    found = given.left_out(slots, target, torch.ones(1, n).double())
+    exact = torch.zeros(n).double()
+    for row in torch.where(target[:, 0])[0]:
+        others = fit(torch.arange(n) != row)
+        part = slice(row, row + 1)
+        law = others((slots * context)[part], context[part])
+        exact[row] = slots[row, 0] - law.mean[0, 0, 0]
+
+    def size(error):
+        return error[target[:, 0]].square().mean().sqrt()
+
+    inside = size(slots[:, 0] - given.mean[0, :, 0])
+    left_out = size(slots[:, 0] - found.mean[0, :, 0])
+    assert inside < 0.93 * size(exact)
+    assert left_out == pytest.approx(float(size(exact)), rel=0.06)
 
 
 def fitted(seed=0):
@@ -222,24 +269,80 @@ def test_each_network_starts_from_the_backbone_of_its_own_bootstrap():
     weights = row_weights(batch.rows, 3, module.bootstrap_seed)
     slots = module.layout.encode(batch.values, batch.observed)
     expected = GaussianBackbone(3, 4, 3)
-    expected.prior_rows = module.backbone.prior_rows
+    expected.prior_rows.copy_(module.backbone.prior_rows)
     expected.fit(slots, batch.observed, weights)
     torch.testing.assert_close(module.backbone.mean, expected.mean)
     torch.testing.assert_close(module.backbone.covariance, expected.covariance)
     assert (module.backbone.mean[0] - module.backbone.mean[1]).abs().max() > 0.01
 
 
-def test_networks_learn_from_left_out_rows_and_predict_without():
-    module = VAEAC(MIXED, 3, 8, 1, backbone=True)
+def with_random_heads(n_members=2):
+    """Network past its start, so that what goes in shows in what comes out."""
+    torch.manual_seed(0)
+    module = VAEAC(MIXED, 3, 8, 1, backbone=True, n_members=n_members)
     batch = make_batch(MIXED, n_rows=30)
     module.prepare(batch.values, batch.observed)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return module, batch
+
+
+def test_left_out_rows_reach_the_loss_and_no_input():
+    module, batch = with_random_heads()
     plain, fitted = module.encode(batch), module.encode(batch, fitted=True)
-    torch.testing.assert_close(plain.mean, fitted.mean)  # what the networks are shown
-    target = batch.target[:, module.layout.column]
+    for one, other in zip(
+        [plain.mean, plain.std, *plain.recalled],
+        [fitted.mean, fitted.std, *fitted.recalled],
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+    hidden = batch.target[:, module.layout.column]
     slots = module.layout.encode(batch.values, batch.observed)
-    error = (slots - plain.start.mean[0]).abs()[target]
-    longer = (slots - fitted.start.mean[0]).abs()[target]
+    error = (slots - plain.start.mean).abs()[:, hidden]
+    longer = (slots - fitted.start.mean).abs()[:, hidden]
     assert (longer >= error).all()
-    assert longer.mean() > 1.05 * error.mean()
+    assert longer.mean() > 1.02 * error.mean()
     known = batch.context[:, module.layout.column]
-    torch.testing.assert_close(fitted.start.mean[0][known], plain.start.mean[0][known])
+    torch.testing.assert_close(fitted.start.mean[:, known], plain.start.mean[:, known])
+
+
+def test_targets_reach_no_input():
+    module, batch = with_random_heads()
+    before = module.encode(batch, fitted=True)
+    hidden_numbers = batch.target & torch.tensor([size == 0 for size in MIXED])
+    assert hidden_numbers.any()
+    batch.values = batch.values + 5.0 * hidden_numbers
+    after = module.encode(batch, fitted=True)
+    assert torch.equal(before.mean, after.mean)
+    for one, other in zip(before.recalled, after.recalled, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_rows_of_several_networks_are_left_out_as_often_as_they_counted():
+    module, batch = with_random_heads(n_members=3)
+    slots = module.layout.encode(batch.values, batch.observed)
+    hidden = batch.target[:, module.layout.column]
+    plain = module.encode(batch)
+    weights = row_weights(batch.rows, 3, module.bootstrap_seed)
+    expected = plain.start.left_out(slots, hidden, weights)
+    found = module.encode(batch, fitted=True).start
+    torch.testing.assert_close(found.mean, expected.mean)
+
+
+def test_loss_and_validation_take_left_out_rows_and_likelihoods_do_not(monkeypatch):
+    module, batch = with_random_heads()
+
+    def numbers():
+        noise = torch.randn(4, 30, 3, generator=torch.Generator().manual_seed(0))
+        chance = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+        loss = module.loss(batch, chance[0]), module.validate(batch, chance[1])
+        return [
+            part.detach().sum() for part in (*loss, module.log_weights(batch, noise))
+        ]
+
+    before = numbers()
+    monkeypatch.setattr(Conditional, "left_out", lambda self, *_: self)
+    after = numbers()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert before[2] == after[2]
