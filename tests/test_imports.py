@@ -75,8 +75,9 @@ ARROWS = {
     "core.lattice": set(),
     "core.tiled": {"core.bridge", "core.fields", "core.lattice"},
     "core.places": {"core.checks"},
+    "core.placed_imputer": {"core.neural", "core.places", *BELOW_BASE},
     "core.field_imputer": {
-        *("core.neural", "core.trained", "core.places", "core.lattice", "core.base"),
+        *("core.placed_imputer", "core.trained", "core.places", "core.lattice"),
         *BELOW_BASE,
     },
     "core.coherent": {"core.fields"},

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from skimpute.core import bridge
 from skimpute.core.fields import Points, typical_spacing
 from skimpute.core.lattice import LatticeCoordinates
-from skimpute.core.neural import DensityImputer
-from skimpute.core.places import correlation_places, read_places
+from skimpute.core.placed_imputer import PlacedImputer
+from skimpute.core.places import read_places
 from skimpute.core.trained import BLOCK_ROWS
 from skimpute.masks import MCAR, Everything, Mixture, Resample
 
@@ -25,27 +25,22 @@ _FEW_NUMBERS, _MANY_NUMBERS = 4096, 2**16  # of a layer of the network for a row
 _GRID_DIM = 2
 
 
-class FieldImputer(DensityImputer):
+class FieldImputer(PlacedImputer):
     """Base of imputers of fields.
 
-    A subclass has the parameters ``grid_shape``, ``coords``, ``center_columns`` and
-    ``score_context``, and defines two methods. ``_build_field(grid_shape, coords,
-    known)`` makes a module that maps values and context (n_rows, n_places) to a Normal
-    of that shape, for a grid or for coordinates (Tensor, in units of a lattice);
-    ``known`` says that the places are these for good. The module has ``n_numbers``, the
-    size of a layer for one row, and ``with_shape``. ``_place_field(field,
-    n_categories)`` makes a module of table rows of it, whose numbers go in and out with
-    the signs ``_places.flips``.
+    A subclass has the parameter ``score_context`` too, and defines two methods.
+    ``_build_field(grid_shape, coords, known)`` makes a module that maps values and
+    context (n_rows, n_places) to a Normal of that shape, for a grid or for coordinates
+    (Tensor, in units of a lattice); ``known`` says that the places are these for good.
+    The module has ``n_numbers``, the size of a layer for one row, and ``with_shape``.
+    ``_place_field(field, n_categories)`` makes a module of table rows of it, whose
+    numbers go in and out with the signs ``_places.flips``.
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's own convention)
-        **DensityImputer._parameter_constraints,
-        "grid_shape": "no_validation",
-        "coords": "no_validation",
-        "center_columns": ["boolean"],
+        **PlacedImputer._parameter_constraints,
         "score_context": ["boolean"],
     }
-    use_target = False  # y is ignored
     _validation_rows = 64
 
     @property
@@ -65,49 +60,6 @@ class FieldImputer(DensityImputer):
 
     def _place_field(self, field, n_categories):
         raise NotImplementedError(f"{type(self).__name__} must define _place_field.")
-
-    # -- fit
-
-    @property
-    def _scaling(self):
-        """Columns are values of one function, unless their places are made up."""
-        made_up = self.coords is None or isinstance(self.coords, str)
-        if self.grid_shape is None and made_up and self.coords != "index":
-            return "columns"
-        return "centred" if self.center_columns else "together"
-
-    def _fit_table(self, values, seed):
-        n_categories = self._encoder.n_categories
-        places = self._read_places(n_categories)
-        if not self._can_go_on(n_categories, places):
-            vars(self).pop("module_", None)  # of other places: no warm start from it
-            self._places = places or correlation_places(
-                self._one_hot(values), n_categories
-            )
-        super()._fit_table(values, seed)
-
-    def _read_places(self, n_categories):
-        n_places = int(np.maximum(n_categories, 1).sum())
-        return read_places(self.grid_shape, self.coords, len(n_categories), n_places)
-
-    def _can_go_on(self, n_categories, places):
-        """Say whether a warm start finds a network of these places."""
-        if not (self.warm_start and hasattr(self, "module_")):
-            return False
-        if places is None:  # the layout by correlation is kept
-            same = self._places.by_correlation
-        else:
-            same = places.is_as(self._places)
-        return same and list(self._n_categories) == list(n_categories)
-
-    def _one_hot(self, values):
-        """Values at all places, NaN where there is a gap."""
-        n_categories = self._encoder.n_categories
-        column = np.repeat(np.arange(len(n_categories)), np.maximum(n_categories, 1))
-        code = np.arange(len(column)) - np.searchsorted(column, column)
-        table = self._standardise(values)[:, column]
-        indicators = np.where(np.isnan(table), np.nan, table == code)
-        return np.where(n_categories[column] > 0, indicators, table)
 
     def _build_module(self, n_categories):
         places, coords = self._places, None
