@@ -149,24 +149,8 @@ def _add_impute(commands):
     impute.set_defaults(run=_impute)
 
 
-def _add_compare(commands):
-    compare = commands.add_parser(
-        "compare",
-        help="find the method that is best on a table",
-        description="Hide known cells of a CSV or Parquet file, fill them by several "
-        "methods, and print how far off each one is. The best comes first.",
-    )
-    add = compare.add_argument
-    add("input", metavar="in.csv", help="file to read, '-' for standard input")
-    add("-o", "--output", metavar="table.csv", help="write the numbers, '-' for output")
-    add(
-        "--methods",
-        nargs="+",
-        type=arguments.names,
-        default=[_COMPARED],
-        metavar="NAME",
-        help=f"of {', '.join(_METHODS)} [{' '.join(_COMPARED)}]",
-    )
+def _add_hiding(add):
+    """Options that say which known cells are hidden, and how often."""
     add(
         "--mechanism",
         choices=["mcar", "mar", "mnar"],
@@ -201,6 +185,27 @@ def _add_compare(commands):
         metavar="M",
         help="draws of each hidden cell [100]",
     )
+
+
+def _add_compare(commands):
+    compare = commands.add_parser(
+        "compare",
+        help="find the method that is best on a table",
+        description="Hide known cells of a CSV or Parquet file, fill them by several "
+        "methods, and print how far off each one is. The best comes first.",
+    )
+    add = compare.add_argument
+    add("input", metavar="in.csv", help="file to read, '-' for standard input")
+    add("-o", "--output", metavar="table.csv", help="write the numbers, '-' for output")
+    add(
+        "--methods",
+        nargs="+",
+        type=arguments.names,
+        default=[_COMPARED],
+        metavar="NAME",
+        help=f"of {', '.join(_METHODS)} [{' '.join(_COMPARED)}]",
+    )
+    _add_hiding(add)
     _add_table_options(compare)
     add("--plot", metavar="PNG", help="draw scores and coverage (png, pdf, svg)")
     add(
