@@ -9,8 +9,9 @@ column, and ``y`` linear in them. ``mcar``: every cell is missing with probabili
 ``mar``: ``y`` and ``x1`` are complete, of the others 30 % are missing, more often
 where ``y + x1`` is large.
 
-Methods: ``complete``, the table before the holes; ``complete_cases``, rows without
-gaps; ``mice``; ``vaeac`` (one network), ``vaeac_5`` and ``vaeac_20`` (``n_models``);
+Methods, as far as they have been run: ``complete``, the table before the holes;
+``complete_cases``, rows without gaps; ``mice``; ``vaeac`` (one network), ``vaeac_5``
+and ``vaeac_20`` (``n_models``);
 ``mice_single`` and ``vaeac_single`` take the first of the twenty draws for the truth.
 A seed stands for a block of 50 repetitions, and the tables below show the mean over
 blocks. Over 500 repetitions the Monte Carlo standard deviation of a coverage is one

@@ -144,7 +144,7 @@ class GaussianBackbone(nn.Module):
         """
         if weights is None:
             weights = slots.new_ones(len(self.mean), len(slots))
-        most = int(min(_MOST_ROWS, _MOST_PRODUCTS / slots.shape[1] ** 3))
+        most = _most_rows(slots.shape[1], _MOST_ROWS, _MOST_PRODUCTS)
         if len(slots) > most:
             chance = torch.Generator().manual_seed(0)
             rows = torch.randperm(len(slots), generator=chance)[:most]
@@ -177,8 +177,8 @@ class GaussianBackbone(nn.Module):
         folds : Tensor of shape (n_folds, n_rows, n_slots), bool
             Slots to hide from the fits, and to score where they are known.
         """
-        most = min(_MOST_ROWS_OF_A_TRIAL, 0.25 * _MOST_PRODUCTS / slots.shape[1] ** 3)
-        rows = slice(int(most))
+        budget = 0.25 * _MOST_PRODUCTS
+        rows = slice(_most_rows(slots.shape[1], _MOST_ROWS_OF_A_TRIAL, budget))
         slots, known = slots[rows].double(), known[rows]
         weight = slots.new_ones(len(slots))
         densities = dict.fromkeys(_PRIOR_ROWS, 0.0)
@@ -303,6 +303,11 @@ class GaussianBackbone(nn.Module):
         leverage = 1 / n_rows + distance / (n_rows + self.prior_rows)
         mean = torch.where(known, slots, mean)
         return Conditional(mean, variance.sqrt(), loading, leverage)
+
+
+def _most_rows(n_slots, most, products):
+    """Rows that so many products allow, but never too few to tell slots apart."""
+    return max(int(min(most, products / n_slots**3)), n_slots)
 
 
 def _whiten(covariance, off, seen, factors):

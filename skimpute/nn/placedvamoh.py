@@ -120,28 +120,16 @@ class RowMixture:
         Parameters
         ----------
         uniforms : Tensor of shape (n_draws, n_rows, n_columns)
-            In (0, 1), one per cell. That of a point's first channel also chooses the
-            component: what it says beyond the choice is uniform again.
+            In (0, 1), one per cell.
 
         Returns
         -------
         values : Tensor of shape (n_draws, n_rows, n_columns)
         """
         mixture, layout = self.mixture, self.layout
-        shape = mixture.raw.shape[:-3], mixture.raw.shape[-2:]
-        per_point = uniforms[..., layout.column].view(*shape[0], *shape[1])
-        choice = per_point[..., 0]
-        upper = mixture.log_gates.exp().cumsum(-2)
-        lower = torch.cat([torch.zeros_like(upper[..., :1, :]), upper[..., :-1, :]], -2)
-        chosen = (upper < choice.unsqueeze(-2)).sum(-2, keepdim=True)
-        chosen = chosen.clamp(max=upper.shape[-2] - 1)
-        start, end = lower.gather(-2, chosen), upper.gather(-2, chosen)
-        rest = (choice.unsqueeze(-2) - start) / (end - start).clamp(min=1e-12)
-        rest = rest.squeeze(-2).unsqueeze(-1).clamp(1e-7, 1 - 1e-7)
-        inside = torch.cat([rest, per_point[..., 1:]], -1)
-        drawn = mixture.values.draw(mixture.raw, inside.unsqueeze(-3))
-        index = chosen.unsqueeze(-1).expand(*chosen.shape, drawn.shape[-1])
-        real = self._numbers(self._slots(drawn.gather(-3, index).squeeze(-3)))
+        shape = *mixture.raw.shape[:-3], *mixture.raw.shape[-2:]
+        per_point = uniforms[..., layout.column].view(shape)
+        real = self._numbers(self._slots(mixture.draw(per_point)))
         if not self.n_labels:
             return layout.columns_of(real, real[..., :0])
         below = self.probs.cumsum(-1) < uniforms[..., layout.categorical].unsqueeze(-1)

@@ -105,22 +105,26 @@ class Mixture:
         gates = self.log_gates.exp().unsqueeze(-1)
         return (gates * self.values.cdf(self.raw, y.unsqueeze(-3))).sum(-3)
 
-    def draw(self, choice, uniforms):
-        """Draw a component at each point, and values from it.
+    def draw(self, uniforms):
+        """Draw a component at each point, the same for its channels, and its values.
 
         Parameters
         ----------
-        choice : Tensor of shape (..., n_points)
-            Uniform numbers in (0, 1) that choose the component, the same for all
-            channels of a point.
         uniforms : Tensor of shape (..., n_points, d_y)
-            For the values.
+            In (0, 1). That of the first channel also chooses the component: what it
+            says beyond the choice is uniform again.
         """
-        passed = self.log_gates.exp().cumsum(-2) < choice.unsqueeze(-2)
-        chosen = passed.sum(-2).clamp(max=self.log_gates.shape[-2] - 1)
-        drawn = self.values.draw(self.raw, uniforms.unsqueeze(-3))
-        index = chosen.unsqueeze(-2).unsqueeze(-1)
-        index = index.expand(*index.shape[:-1], drawn.shape[-1])
+        choice = uniforms[..., 0].unsqueeze(-2)
+        gates = self.log_gates.exp()
+        gates = gates.expand(*choice.shape[:-2], *gates.shape[-2:])
+        upper = gates.cumsum(-2)
+        chosen = (upper < choice).sum(-2, keepdim=True).clamp(max=gates.shape[-2] - 1)
+        share = gates.gather(-2, chosen)
+        rest = 1 - (upper.gather(-2, chosen) - choice) / share.clamp(min=1e-12)
+        rest = rest.squeeze(-2).unsqueeze(-1).clamp(1e-7, 1 - 1e-7)
+        inside = torch.cat([rest, uniforms[..., 1:]], -1)
+        drawn = self.values.draw(self.raw, inside.unsqueeze(-3))
+        index = chosen.unsqueeze(-1).expand(*chosen.shape, drawn.shape[-1])
         return drawn.gather(-3, index).squeeze(-3)
 
 

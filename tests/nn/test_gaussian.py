@@ -98,6 +98,18 @@ def test_prior_of_few_rows_is_strong_and_of_many_rows_weak():
     assert chosen[4000] <= 100.0
 
 
+def test_a_very_wide_table_keeps_rows_to_learn_from():
+    slots = torch.randn(500, 1200, generator=torch.Generator().manual_seed(0))
+    backbone = GaussianBackbone(1, 1200, 2)
+    rows = []
+    backbone._climb = lambda part, known, weight, moments, *_, **__: (
+        rows.append(len(part)) or moments
+    )
+    backbone.factorise = lambda: None
+    backbone.fit(slots, torch.ones_like(slots, dtype=torch.bool))
+    assert rows == [500]
+
+
 def test_with_nothing_to_judge_by_the_prior_is_strongest():
     slots = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(1, 30, 3, dtype=torch.bool)

@@ -94,10 +94,9 @@ def test_draws_have_the_mean_and_spread_of_the_mixture(likelihood):
     z = torch.randn(2, LATENT, generator=chance()).double()
     mixture = model.decode(z, model.features(data()[3]))
     shape = (4000, 2, N_POINTS)
-    choice = torch.rand(shape, generator=chance(1)).double()
     uniforms = torch.rand(*shape, 2, generator=chance(2)).double()
     with torch.no_grad():
-        drawn = mixture.draw(choice, uniforms)
+        drawn = mixture.draw(uniforms)
     assert drawn.shape == (4000, 2, N_POINTS, 2)
     std = mixture.std()
     torch.testing.assert_close(drawn.std(0), std, rtol=0.1, atol=0.01)
@@ -111,7 +110,7 @@ def test_channels_of_a_point_come_from_one_component():
     raw = torch.tensor([-50.0, 50.0]).view(2, 1, 1).expand(2, 9, 2).double()
     mixture = Mixture(model.values, raw, torch.full((2, 9), 0.5).double().log())
     uniforms = torch.rand(100, 9, 2, generator=chance()).double()
-    drawn = mixture.draw(torch.rand(100, 9, generator=chance(1)).double(), uniforms)
+    drawn = mixture.draw(uniforms)
     assert (drawn[..., 0].sign() == drawn[..., 1].sign()).all()
     assert 0.4 < (drawn[..., 0] > 0).double().mean() < 0.6
 
