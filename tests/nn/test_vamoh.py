@@ -163,6 +163,22 @@ def test_weights_that_are_the_gates_cost_nothing():
 # -- bounds
 
 
+def test_bound_with_exact_responsibilities_is_the_marginal_density():
+    model = make(responsibility="posterior", n_flows=None)
+    model.kl_weight = 0.0
+    values, context, scored, places = data()
+    draws = torch.randn(
+        8, 5, LATENT, generator=chance(), dtype=torch.get_default_dtype()
+    )
+    q = model.infer(values, context)
+    mixture = model.decode(q.draw(draws)[0], model.features(places))
+    exact = mixture.responsibilities(values, scored).log()
+    del model.posterior_gates
+    object.__setattr__(model, "posterior_gates", lambda *_: exact)
+    bound = model.bound(values, context, scored, places, chance())
+    torch.testing.assert_close(bound, mixture.log_prob(values, scored))
+
+
 def test_bound_lies_below_the_importance_estimate():
     model = make(n_flow_draws=1)
     values, context, scored, places = data(n_rows=40)
