@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute.selection import compare, imputation_scorer
     from skimpute.vaeac import VAEACImputer
     from skimpute.vaeac_predictors import VAEACClassifier, VAEACRegressor
+    from skimpute.vamoh_imputer import VaMoHImputer
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "VAEACClassifier",
     "VAEACImputer",
     "VAEACRegressor",
+    "VaMoHImputer",
     "compare",
     "datasets",
     "imputation_scorer",
@@ -62,6 +64,7 @@ _HOMES = {
     "VAEACClassifier": "vaeac_predictors",
     "VAEACImputer": "vaeac",
     "VAEACRegressor": "vaeac_predictors",
+    "VaMoHImputer": "vamoh_imputer",
     "compare": "selection",
     "imputation_scorer": "selection",
     "pool": "pooling",

@@ -27,6 +27,8 @@ __all__ = [
     "Mechanism",
     "Mixture",
     "Monotone",
+    "Pointwise",
+    "Region",
     "Resample",
 ]
 
@@ -240,6 +242,106 @@ class Resample(MaskGenerator):
         patterns = patterns[rng.permutation(len(patterns))[turns]]
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         return observed & ~to_numpy(self._unite(known, patterns, generator), bool)
+
+
+class Region(MaskGenerator):
+    """One side of a line, or a box, hidden in each row, wherever columns have places.
+
+    Half of the rows lose all places beyond a line (a plane in space) of random
+    direction, the others the box around a place of theirs.
+
+    Parameters
+    ----------
+    coords : array-like of shape (n_features, d)
+        Coordinates of the columns.
+    rate : float or (float, float), default=(0.0, 0.5)
+        Share of the columns to hide, in [0, 1]; a pair draws each row's own uniformly
+        between the two.
+
+    See Also
+    --------
+    Block : One stretch of neighbouring columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimpute.masks import Region
+    >>> coords = np.argwhere(np.ones((4, 4)))
+    >>> hidden = np.isnan(Region(coords, 0.25).hide(np.ones((1, 16)), random_state=0))
+    >>> hidden.reshape(4, 4).astype(int)
+    array([[0, 0, 1, 1],
+           [0, 0, 0, 1],
+           [0, 0, 0, 1],
+           [0, 0, 0, 0]])
+    """
+
+    def __init__(self, coords, rate=(0.0, 0.5)):
+        self._low, self._high = _rate_limits(rate)
+        self.coords = coords
+        self.rate = rate
+
+    def context(self, observed, generator):  # noqa: D102
+        n_rows, n_columns = observed.shape
+        chance = {"generator": generator, "device": observed.device}
+        places = torch.as_tensor(
+            np.asarray(self.coords, dtype=np.float32), device=observed.device
+        )
+        if places.ndim != 2 or len(places) != n_columns:
+            raise ValueError(
+                f"coords must have one row for each of the {n_columns} columns, got "
+                f"shape {tuple(places.shape)}."
+            )
+        direction = torch.randn(n_rows, places.shape[1], **chance)
+        centre = places[torch.randint(n_columns, (n_rows,), **chance)]
+        rate = self._low + (self._high - self._low) * torch.rand(n_rows, 1, **chance)
+        beyond = -direction @ places.T
+        inside = torch.zeros_like(beyond)  # sup norm, axis by axis: less memory
+        for axis, at in zip(places.T, centre.T, strict=True):
+            inside = torch.maximum(inside, (axis - at[:, None]).abs())
+        half = torch.rand(n_rows, 1, **chance) < 0.5
+        order = torch.where(half, beyond, inside)
+        order = order + 1e-4 * torch.rand(order.shape, **chance) * places.abs().amax()
+        rank = order.argsort(1).argsort(1)
+        return observed & (rank >= (rate * n_columns).round())
+
+
+class Pointwise(MaskGenerator):
+    """Whole points hidden: neighbouring columns that are channels of one place.
+
+    Parameters
+    ----------
+    mask : MaskGenerator
+        Hides points; it sees one column per point, observed where any channel is.
+    n_channels : int
+        Columns of a point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimpute.masks import MCAR, Pointwise
+    >>> Pointwise(MCAR(0.5), 2).hide(np.ones((1, 6)), random_state=1)
+    array([[nan, nan,  1.,  1., nan, nan]])
+    """
+
+    def __init__(self, mask, n_channels):
+        self.mask = mask
+        self.n_channels = n_channels
+
+    def _points(self, observed):
+        if observed.shape[1] % self.n_channels:
+            raise ValueError(
+                f"n_channels must divide the number of columns, {observed.shape[1]}, "
+                f"got {self.n_channels}."
+            )
+        return observed.unflatten(1, (-1, self.n_channels)).any(-1)
+
+    def fit(self, observed):  # noqa: D102
+        self.mask.fit(self._points(observed))
+        return self
+
+    def context(self, observed, generator):  # noqa: D102
+        shown = self.mask.context(self._points(observed), generator)
+        return observed & shown.repeat_interleave(self.n_channels, 1)
 
 
 class Everything(MaskGenerator):

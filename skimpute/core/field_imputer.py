@@ -28,7 +28,8 @@ _GRID_DIM = 2
 class FieldImputer(PlacedImputer):
     """Base of imputers of fields.
 
-    A subclass has the parameter ``score_context`` too, and defines two methods.
+    A subclass has the parameters ``center_columns`` and ``score_context`` too, and
+    defines two methods.
     ``_build_field(grid_shape, coords, known)`` makes a module that maps values and
     context (n_rows, n_places) to a Normal of that shape, for a grid or for coordinates
     (Tensor, in units of a lattice); ``known`` says that the places are these for good.
@@ -39,6 +40,7 @@ class FieldImputer(PlacedImputer):
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's own convention)
         **PlacedImputer._parameter_constraints,
+        "center_columns": ["boolean"],
         "score_context": ["boolean"],
     }
     _validation_rows = 64
@@ -145,7 +147,7 @@ class FieldImputer(PlacedImputer):
             of other steps than in ``fit``.
         """
         check_is_fitted(self)
-        self._check_columns_are_alike()
+        self._check_columns_are_alike("with_grid")
         places = self._read_new_places(grid_shape, coords)
         field = self.module_.field
         if places.grid_shape is not None:
@@ -195,17 +197,6 @@ class FieldImputer(PlacedImputer):
                 "now."
             )
         return places
-
-    def _check_columns_are_alike(self):
-        reason = None
-        if self._encoder.categorical.any():
-            reason = "X had categorical columns"
-        elif self._places.by_correlation:
-            reason = "the places of the columns were made from their correlations"
-        elif self.center_columns:
-            reason = "center_columns=True gave every column a mean of its own"
-        if reason:
-            raise ValueError(f"with_grid needs columns that are alike, but {reason}.")
 
     def _with_field(self, field, places):
         n_places = len(places.flips)

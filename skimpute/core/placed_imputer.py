@@ -9,17 +9,17 @@ from skimpute.core.places import correlation_places, read_places
 class PlacedImputer(DensityImputer):
     """Base of imputers that know where columns lie, and find it out if need be.
 
-    A subclass has the parameters ``grid_shape``, ``coords`` and ``center_columns``, and
-    defines ``_build_module(n_categories)`` as every `NeuralImputer`, with the places at
-    hand as ``_places``.
+    A subclass has the parameters ``grid_shape`` and ``coords``, maybe
+    ``center_columns``, and defines ``_build_module(n_categories)`` as every
+    `NeuralImputer`, with the places at hand as ``_places``.
     """
 
     _parameter_constraints: dict = {  # noqa: RUF012 (scikit-learn's own convention)
         **DensityImputer._parameter_constraints,
         "grid_shape": "no_validation",
         "coords": "no_validation",
-        "center_columns": ["boolean"],
     }
+    center_columns = False
     use_target = False  # y is ignored
 
     @property
@@ -43,6 +43,18 @@ class PlacedImputer(DensityImputer):
     def _read_places(self, n_categories):
         n_places = int(np.maximum(n_categories, 1).sum())
         return read_places(self.grid_shape, self.coords, len(n_categories), n_places)
+
+    def _check_columns_are_alike(self, asked):
+        """Refuse what needs columns that differ by their places alone."""
+        reason = None
+        if self._encoder.categorical.any():
+            reason = "X had categorical columns"
+        elif self._places.by_correlation:
+            reason = "the places of the columns were made from their correlations"
+        elif self.center_columns:
+            reason = "center_columns=True gave every column a mean of its own"
+        if reason:
+            raise ValueError(f"{asked} needs columns that are alike, but {reason}.")
 
     def _can_go_on(self, n_categories, places):
         """Say whether a warm start finds a network of these places."""

@@ -52,7 +52,9 @@ def _equal(one, other):
     )
 
 
-def read_places(grid_shape, coords, n_columns=None, n_places=None, find_grid=True):
+def read_places(
+    grid_shape, coords, n_columns=None, n_places=None, find_grid=True, volumes=False
+):
     """Turn the parameters ``grid_shape`` and ``coords`` into places.
 
     Parameters
@@ -67,6 +69,8 @@ def read_places(grid_shape, coords, n_columns=None, n_places=None, find_grid=Tru
     find_grid : bool, default=True
         Whether coordinates that form a grid become one: evenly spaced along a line, or
         along the rows and columns of a rectangle, one row after the other.
+    volumes : bool, default=False
+        Whether ``grid_shape`` may be (D, H, W, C) too.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def read_places(grid_shape, coords, n_columns=None, n_places=None, find_grid=Tru
                 f"grid_shape={grid_shape!r} says where the columns lie; pass it or "
                 f"coords, not both, got coords={_shown(coords)}."
             )
-        shape = _read_grid_shape(grid_shape, n_places)
+        shape = _read_grid_shape(grid_shape, n_places, volumes)
         return Places(shape, None, np.ones(n_columns or math.prod(shape)))
     if coords is None or (isinstance(coords, str) and coords == "correlation"):
         return None
@@ -127,16 +131,18 @@ def _shown(coords):
     return repr(coords) if isinstance(coords, str) else f"shape {np.shape(coords)}"
 
 
-def _read_grid_shape(grid_shape, n_places):
+def _read_grid_shape(grid_shape, n_places, volumes):
+    most, kinds = 3, "(T,), (H, W) or (H, W, C)"
+    if volumes:
+        most, kinds = 4, "(T,), (H, W), (H, W, C) or (D, H, W, C)"
     try:
         shape = tuple(grid_shape)
     except TypeError:
         shape = (grid_shape,)
     whole = all(isinstance(n, Integral) and n >= 1 for n in shape)
-    if not (1 <= len(shape) <= 3 and whole):
+    if not (1 <= len(shape) <= most and whole):
         raise ValueError(
-            f"grid_shape must be (T,), (H, W) or (H, W, C) of ints >= 1, got "
-            f"{grid_shape!r}."
+            f"grid_shape must be {kinds} of ints >= 1, got {grid_shape!r}."
         )
     if n_places is not None and math.prod(shape) != n_places:
         raise ValueError(

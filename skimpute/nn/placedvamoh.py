@@ -7,10 +7,36 @@ import torch
 from torch import nn
 
 from skimpute.nn.heads import TableLayout
+from skimpute.nn.vaeac import gaussian_log_prob
 from skimpute.nn.vamoh import Mixture, VaMoH
 
 _MIN_PROBABILITY = 0.01  # of a category; its slot's mean may be anything
 _BISECTIONS = 40
+
+
+@dataclass
+class Units:
+    """What turns slots, standardised, into values of the field, and back.
+
+    Attributes
+    ----------
+    flips : Tensor of shape (n_slots,)
+        1, or -1 where the field takes a number with the other sign.
+    low, width : Tensor of shape (n_slots,)
+        What is 0 in the field, after the flip, and how much is 1.
+    """
+
+    flips: torch.Tensor
+    low: torch.Tensor
+    width: torch.Tensor
+
+    def to_field(self, slots):
+        """Values of the field for slots of shape (..., n_slots)."""
+        return (slots * self.flips - self.low) / self.width
+
+    def to_slots(self, values):
+        """Slots for values of shape (..., n_slots)."""
+        return (values * self.width + self.low) * self.flips
 
 
 @dataclass
@@ -23,13 +49,13 @@ class RowMixture:
         Which column each place stands for.
     mixture : Mixture
         Of shape (n_draws, n_rows, ...).
-    flips : Tensor of shape (n_places,)
-        1 or -1, by which the field's values are multiplied.
+    units : Units
+        What turns values of the field into slots.
     """
 
     layout: TableLayout
     mixture: Mixture
-    flips: torch.Tensor
+    units: Units
 
     @property
     def n_labels(self):
@@ -38,7 +64,7 @@ class RowMixture:
 
     def _slots(self, values):
         """Field values (..., n_points, d_y) as slots of the row."""
-        return values.flatten(-2) * self.flips
+        return self.units.to_slots(values.flatten(-2))
 
     def _numbers(self, slots):
         return slots[..., ~self.layout.slot_is_category]
@@ -58,6 +84,26 @@ class RowMixture:
             return self.mixture.log_gates.new_zeros(*shape, 0, 1)
         return self._log_probs(self._slots(self.mixture.mean())).exp()
 
+    def label_log_prob(self, codes, scored):
+        """Log probability of the scored codes of categorical columns.
+
+        Parameters
+        ----------
+        codes : Tensor of shape (n_rows, n_categorical)
+        scored : Tensor of shape (n_rows, n_categorical), bool
+
+        Returns
+        -------
+        log_prob : Tensor of shape (n_draws, n_rows)
+        """
+        log_probs = self.probs.log()
+        if not self.n_labels:
+            return log_probs.sum((-2, -1))
+        index = torch.where(scored, codes, 0.0).long().unsqueeze(-1)
+        index = index.expand(*log_probs.shape[:-1], 1)
+        chosen = log_probs.gather(-1, index).squeeze(-1)
+        return torch.where(scored, chosen, 0.0).sum(-1)
+
     def summary(self, statistic="mean"):
         """Middle of the mixture over all draws; categories take the likeliest code.
 
@@ -73,7 +119,7 @@ class RowMixture:
         if statistic == "mean":
             real = self._numbers(self._slots(self.mixture.mean().mean(0)))
         else:
-            half = torch.tensor([0.5], device=self.flips.device)
+            half = torch.tensor([0.5], device=self.mixture.raw.device)
             real = self.quantiles(half)[0]
         codes = self.probs.mean(0).argmax(-1)
         return self.layout.columns_of(real, codes.to(real))
@@ -82,7 +128,7 @@ class RowMixture:
         """Standard deviation over all draws, (n_rows, n_columns); 0 for categories."""
         means = self.mixture.mean()
         variance = self.mixture.std().square().mean(0) + means.var(0, correction=0)
-        real = self._numbers(variance.sqrt().flatten(-2))
+        real = self._numbers(variance.sqrt().flatten(-2) * self.units.width)
         zeros = real.new_zeros(*real.shape[:-1], self.n_labels)
         return self.layout.columns_of(real, zeros)
 
@@ -101,7 +147,7 @@ class RowMixture:
         means, std = self.mixture.mean(), self.mixture.std()
         reach = 8 * (std.amax(0) + means.amax(0) - means.amin(0))
         # a flipped column's quantile is minus that of the other tail
-        flipped = (self.flips < 0).view(means.shape[-2:])
+        flipped = (self.units.flips < 0).view(means.shape[-2:])
         level = levels.view(-1, 1, 1, 1)
         level = torch.where(flipped, 1 - level, level)
         low = (means.mean(0) - reach).expand(len(levels), *reach.shape)
@@ -143,7 +189,7 @@ class PlacedVaMoH(nn.Module):
     Parameters
     ----------
     model : VaMoH
-        Whose encoder knows the places.
+        The model of functions.
     places : Tensor of shape (n_points, d_x)
         Coordinates, scaled to about [-1, 1]; a point has d_y neighbouring slots.
     n_categories : sequence of int
@@ -151,23 +197,50 @@ class PlacedVaMoH(nn.Module):
         slot.
     flips : sequence of float or None, default=None
         Per column: 1, or -1 where the field takes the number with the other sign.
+    limits : (Tensor, Tensor) or None, default=None
+        Per slot, flipped: what becomes 0 and 1 in the field. None leaves slots as they
+        are; values that live in [0, 1] need them.
+    ragged : bool, default=False
+        Whether the encoder takes the places with every row, instead of knowing them.
     n_validation_draws : int, default=8
         Draws of z that score held-out cells.
     """
 
     places: torch.Tensor
     flips: torch.Tensor
+    low: torch.Tensor
+    width: torch.Tensor
 
-    def __init__(self, model, places, n_categories, flips=None, n_validation_draws=8):
+    def __init__(
+        self,
+        model,
+        places,
+        n_categories,
+        flips=None,
+        *,
+        limits=None,
+        ragged=False,
+        n_validation_draws=8,
+    ):
         super().__init__()
         self.model: VaMoH = model
         self.layout = TableLayout(n_categories)
         if flips is None:
             flips = [1.0] * self.layout.n_columns
         flips = torch.as_tensor(flips, dtype=torch.float32)[self.layout.column]
+        low, high = (torch.zeros_like(flips), torch.ones_like(flips))
+        if limits is not None:
+            low, high = limits
         self.register_buffer("flips", flips)
+        self.register_buffer("low", low)
+        self.register_buffer("width", high - low)
         self.register_buffer("places", places)
-        self.n_validation_draws = n_validation_draws
+        self.ragged, self.n_validation_draws = ragged, n_validation_draws
+
+    @property
+    def units(self):
+        """What turns slots into values of the field."""
+        return Units(self.flips, self.low, self.width)
 
     @property
     def phases(self):
@@ -211,18 +284,25 @@ class PlacedVaMoH(nn.Module):
         context : Tensor of shape (n_rows, n_points), bool
         observed : Tensor of shape (n_rows, n_points, d_y), bool
         """
-        slots = self.layout.encode(batch.values, batch.observed) * self.flips
+        values = self.units.to_field(self.layout.encode(batch.values, batch.observed))
+        if self.model.values.bounded:
+            values = values.clamp(0.0, 1.0)
         column = self.layout.column
         context = self._points(batch.context[:, column]).all(-1)
-        return self._points(slots), context, self._points(batch.observed[:, column])
+        return self._points(values), context, self._points(batch.observed[:, column])
+
+    def _own_places(self, values):
+        """Places of every row, where the encoder takes them."""
+        return self.places.expand(len(values), -1, -1) if self.ragged else None
 
     def loss(self, batch, generator, phase="fit"):
-        """Minus the bound of each row (eq. 6) per slot, nats, standardised units."""
+        """Minus the bound of each row (eq. 6) per slot, nats, in units of the field."""
         values, context, observed = self.points_of(batch)
         scored = observed
         if not self.model.score_dropped:
             scored = observed & context.unsqueeze(-1)
-        bound = self.model.bound(values, context, scored, self.places, generator)
+        x = self._own_places(values)
+        bound = self.model.bound(values, context, scored, self.places, generator, x)
         return -bound / self.layout.n_slots
 
     def validate(self, batch, generator):
@@ -231,21 +311,17 @@ class PlacedVaMoH(nn.Module):
         target = self._points(batch.target[:, self.layout.column])
         shape = (self.n_validation_draws, len(batch), self.latent_dim)
         noise = torch.randn(shape, generator=generator, device=values.device)
-        mixture = self._decode(self.encode(batch), noise)
+        mixture = self.at_places(self.encode(batch).draw(noise), self.places)
         log_prob = mixture.log_prob(torch.where(target, values, 0.0), target)
         log_prob = torch.logsumexp(log_prob, 0) - math.log(len(noise))
         return -log_prob / self.layout.n_slots
-
-    def _decode(self, state, noise):
-        model = self.model
-        return model.decode(state.draw(noise), model.features(self.places))
 
     # -- imputation
 
     def encode(self, batch):
         """Posterior q(z | context) of each row."""
         values, context, _ = self.points_of(batch)
-        return self.model.infer(values, context)
+        return self.model.infer(values, context, self._own_places(values))
 
     def predictive(self, state, noise):
         """Distribution of every column for each draw of z.
@@ -261,8 +337,54 @@ class PlacedVaMoH(nn.Module):
         -------
         rows : RowMixture
         """
-        return RowMixture(self.layout, self._decode(state, noise), self.flips)
+        return self.rows_of(state.draw(noise))
 
     def draws(self, state, noise, uniforms):
         """Draw whole rows, (n_draws, n_rows, n_columns)."""
         return self.predictive(state, noise).draw(uniforms)
+
+    # -- functions: what a latent vector says of any place
+
+    def at_places(self, z, places):
+        """Mixture at places of shape (n_points, d_x), of z (..., n_rows, latent_dim)."""
+        return self.model.decode(z, self.model.features(places))
+
+    def rows_of(self, z):
+        """Distribution of every column for z of shape (n_draws, n_rows, latent_dim)."""
+        return RowMixture(self.layout, self.at_places(z, self.places), self.units)
+
+    # -- densities
+
+    def log_weights(self, batch, noise):
+        """Log importance weights of the context of each row.
+
+        Their log mean exp over draws from q(z | context) estimates its log density
+        (IWAE). Of a categorical column the probability counts that its places say.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows; their context is scored.
+        noise : Tensor of shape (n_draws, n_rows, latent_dim)
+            Standard normal.
+
+        Returns
+        -------
+        log_weights : Tensor of shape (n_draws, n_rows)
+            Nats, in standardised units.
+        """
+        values, context, _ = self.points_of(batch)
+        q = self.model.infer(values, context, self._own_places(values))
+        z = q.draw(noise)
+        rows = self.rows_of(z)
+        numbers = batch.context[:, self.layout.column] & ~self.layout.slot_is_category
+        scored = self._points(numbers)
+        log_prob = rows.mixture.log_prob(torch.where(scored, values, 0.0), scored)
+        if self.model.values.density:
+            log_prob = log_prob - (numbers * self.width.log()).sum(-1)
+        labels = self.layout.categorical
+        log_prob = log_prob + rows.label_log_prob(
+            batch.values[:, labels], batch.context[:, labels]
+        )
+        prior = self.model.prior_log_prob(z)
+        return log_prob + prior - gaussian_log_prob(z, q.mean, q.std)

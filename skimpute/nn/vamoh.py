@@ -22,6 +22,8 @@ from skimpute.nn.planarflow import PlanarFlow
 from skimpute.nn.vaeac import gaussian_kl, gaussian_log_prob
 
 _LOG_VARIANCE = (-14.0, 4.6)  # of q(z), clamped
+_NUMBERS_AT_ONCE = 2**25  # of a layer of the generators, in inference: 128 MB
+_ACTIVE = 0.1  # share of a dimension's variance that is between functions, if in use
 
 
 @dataclass
@@ -146,6 +148,8 @@ class VaMoH(nn.Module):
         Fourier features of the coordinates.
     likelihood : {"gaussian", "logistic", "cb", "bernoulli"}
         Distribution of a component's values; bounded ones live in [0, 1].
+    fixed_scale : bool
+        Whether the logistic distribution keeps its first scale.
     n_flows : int or None
         Planar layers of the prior; None is a standard normal.
     flow_kl : {"full", "detached"}
@@ -189,6 +193,7 @@ class VaMoH(nn.Module):
         n_frequencies=16,
         sigma=1.0,
         likelihood="gaussian",
+        fixed_scale=False,
         n_flows=16,
         flow_kl="full",
         n_flow_draws=8,
@@ -222,7 +227,8 @@ class VaMoH(nn.Module):
         self.posterior_gates: Gates | None = None
         if responsibility == "posterior":
             self.posterior_gates = Gates(*sizes, d_y=d_y, **shared)
-        self.values = make_values(likelihood, d_y, n_components)
+        options = {"fixed": fixed_scale} if likelihood == "logistic" else {}
+        self.values = make_values(likelihood, d_y, n_components, **options)
         self.flow = None if n_flows is None else PlanarFlow(latent_dim, n_flows)
         self.flow_kl, self.n_flow_draws = flow_kl, n_flow_draws
         self.flow_warmup, self.gate_warmup = flow_warmup, gate_warmup
@@ -264,6 +270,11 @@ class VaMoH(nn.Module):
         mean, log_variance = self.encoder(*known).chunk(2, -1)
         return Posterior(mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE)).exp())
 
+    def n_numbers(self, n_points):
+        """Numbers that the widest layer of the generators holds of a row."""
+        widths = [d_out for d_out, _ in self.generators.shapes]
+        return self.generators.n_components * n_points * max(widths)
+
     def decode(self, z, features):
         """Mixture at points (eq. 3).
 
@@ -274,15 +285,27 @@ class VaMoH(nn.Module):
             Fourier features of the places; the first where they are the same for all.
         """
         axes = z.shape[:-1]
-        flat = z.flatten(0, -2)
-        if features.ndim == 3 and len(flat) > len(features):
-            features = features.repeat(len(flat) // len(features), 1, 1)
-        raw = self.generators(flat, features)
+        # In inference some draws at a time, for memory; of all rows, which must not
+        # see how many draws there are.
+        n_numbers = self.n_numbers(features.shape[-2]) * z.shape[-2]
+        at_once = max(1, _NUMBERS_AT_ONCE // n_numbers)
+        z = z.flatten(0, -3) if z.ndim > 2 else z.unsqueeze(0)
+        step = len(z) if self.training else at_once
+        parts = [self._decode_part(part, features) for part in z.split(max(step, 1))]
+        raw, log_gates = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Mixture(
+            self.values, raw.unflatten(0, axes), log_gates.unflatten(0, axes)
+        )
+
+    def _decode_part(self, z, features):
+        """Raw outputs and log gates of z of shape (n_draws, n_functions, d)."""
+        flat = z.flatten(0, 1)
+        if features.ndim == 3 and len(z) > 1:
+            features = features.repeat(len(z), 1, 1)
         log_gates = self.gates(flat, features)
         if self.training and self.equal_gates:
             log_gates = torch.full_like(log_gates, -math.log(log_gates.shape[1]))
-        raw, log_gates = raw.unflatten(0, axes), log_gates.unflatten(0, axes)
-        return Mixture(self.values, raw, log_gates)
+        return self.generators(flat, features), log_gates
 
     def prior_log_prob(self, z):
         """Log density of z under the prior."""
@@ -330,6 +353,7 @@ class VaMoH(nn.Module):
         kl_c = weight * (r * (log_r - mixture.log_gates) * counted).sum((1, 2))
         kl_z = self._kl_z(q, draws)
         self._report(values, reconstruction=reconstruction, kl_z=kl_z, kl_c=kl_c)
+        self._report_use(q, kl_z, r, counted)
         return reconstruction - self.kl_weight * kl_z - self.beta_c * kl_c
 
     def _some(self, values, scored, places, generator):
@@ -355,6 +379,20 @@ class VaMoH(nn.Module):
     def _report(self, values, **terms):
         for name, term in terms.items():
             self.terms[name] = term.detach().mean() / values[0].numel()
+
+    def _report_use(self, q, kl_z, r, counted):
+        """What of the latent space and of the components is in use."""
+        self.terms["kl_per_dimension"] = kl_z.detach().mean() / self.latent_dim
+        if len(q.mean) > 1:
+            between = q.mean.detach().var(0)
+            within = q.std.detach().square().mean(0)
+            active = between > _ACTIVE * (between + within)
+            self.terms["active_dimensions"] = active.sum().float()
+        if r.shape[1] > 1:
+            weight = counted / counted.sum().clamp(min=1)
+            use = (r.detach() * weight).sum((0, 2))
+            for number, share in enumerate(use):
+                self.terms[f"component_{number}"] = share
 
     def log_weights(self, values, context, scored, places, noise, x=None):
         """Log importance weights: their log mean exp estimates log p(scored values).
