@@ -41,8 +41,10 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         points of the grid lie.
     n_channels : int, default=1
         Neighbouring columns that are values at one place; a grid has it from its shape.
-    n_components, latent_dim : int, default=4, 32
-        Number K of generators; dimension of the latent vector.
+    n_components : int, default=4
+        Number K of generators.
+    latent_dim : int or "auto", default="auto"
+        Dimension of the latent vector; "auto" is 16 below 144 places, else 32.
     hyper_hidden, generator_hidden : tuple of int or "auto", default="auto"
         Hidden widths of the hypernetworks and of the generators; "auto" grows with the
         number of places.
@@ -204,7 +206,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         coords=None,
         n_channels=1,
         n_components=4,
-        latent_dim=32,
+        latent_dim="auto",
         hyper_hidden="auto",
         generator_hidden="auto",
         gate_hidden=(32, 32),
@@ -447,9 +449,8 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         outside = known & ((field < -1e-4) | (field > 1 + 1e-4))
         if outside.any():
             warnings.warn(
-                f"{int(outside.sum())} values lie outside the range of fit and are "
-                f"seen as its ends: likelihood={self.likelihood!r} knows nothing "
-                "beyond.",
+                "X holds values outside the range of fit, which are seen as its ends: "
+                f"likelihood={self.likelihood!r} knows nothing beyond.",
                 UserWarning,
                 stacklevel=2,
             )

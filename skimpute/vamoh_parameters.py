@@ -21,7 +21,7 @@ _AUTO = StrOptions({"auto"})
 
 VAMOH_CONSTRAINTS: dict = {
     "n_components": [_COUNT],
-    "latent_dim": [_COUNT],
+    "latent_dim": [_COUNT, _AUTO],
     "hyper_hidden": ["array-like", _AUTO],
     "generator_hidden": ["array-like", _AUTO],
     "gate_hidden": ["array-like"],
@@ -84,6 +84,7 @@ class VaMoHParameters:
         sizes = automatic_sizes(
             n_points,
             n_dims,
+            latent_dim=self.latent_dim,
             hyper_hidden=widths["hyper_hidden"],
             generator_hidden=widths["generator_hidden"],
             n_frequencies=self.n_frequencies,
@@ -96,7 +97,7 @@ class VaMoHParameters:
             kind,
             sizes,
             d_y,
-            2 * self.latent_dim,
+            2 * sizes.latent_dim,
             places=places,
             grid_shape=grid_shape,
             weightnet_input=self.weightnet_input,
@@ -109,7 +110,7 @@ class VaMoHParameters:
             places if isinstance(places, int) else places.shape[1],
             d_y,
             n_components=self.n_components,
-            latent_dim=self.latent_dim,
+            latent_dim=sizes.latent_dim,
             hyper_hidden=sizes.hyper_hidden,
             generator_hidden=sizes.generator_hidden,
             gate_hidden=widths["gate_hidden"],

@@ -23,6 +23,7 @@ from skimpute import (
     MICEImputer,
     MissForestImputer,
     VAEACImputer,
+    VaMoHImputer,
 )
 from skimpute.core.noise import cell_uniforms
 
@@ -33,12 +34,27 @@ IMPUTERS = [
     MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
     ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
     GAINImputer(max_epochs=2, width=16, depth=1, device="cpu", random_state=0),
+    VaMoHImputer(
+        max_epochs=1,
+        latent_dim=4,
+        hyper_hidden=(8, 8),
+        generator_hidden=(8,),
+        gate_hidden=(8,),
+        n_frequencies=4,
+        n_components=2,
+        n_flows=2,
+        encoder_centroids=(4,),
+        encoder_channels=(8,),
+        device="cpu",
+        random_state=0,
+    ),
 ]
 # What learns enough for the few tests of how well.
 LONGER = {
     VAEACImputer: {"max_epochs": 60, "learning_rate": 3e-3},
     ConvCNPImputer: {"max_epochs": 15, "learning_rate": 1e-2},
     GAINImputer: {"max_epochs": 60, "learning_rate": 3e-3},
+    VaMoHImputer: {"max_epochs": 80, "learning_rate": 1e-2, "n_components": 1},
 }
 
 

@@ -231,6 +231,22 @@ def _numbers_of(known, column):
         ) from error
 
 
+def blank_cells(column, n_rows):
+    """Cells of the dtype of a column, none of which means anything.
+
+    Parameters
+    ----------
+    column : Column
+    n_rows : int
+
+    Returns
+    -------
+    cells : Series
+    """
+    holds_no_gap = isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub"
+    return pd.Series([0 if holds_no_gap else None] * n_rows, dtype=column.dtype)
+
+
 def fill_column(cells, gaps, codes, column):
     """Copy of a column with its gaps filled.
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skimpute.core import bridge, noise
 from skimpute.core.checks import check_count
+from skimpute.core.columns import blank_cells
 from skimpute.core.placed_imputer import PlacedImputer
 
 _NEIGHBORS = 50  # that an interpolated residual is made of
@@ -172,15 +173,13 @@ class FunctionImputer(PlacedImputer):
 
     def _as_table(self, filled):
         """Rows of codes as a table like that of ``fit``."""
+        columns = self._encoder.columns
+        cells = [blank_cells(column, len(filled)) for column in columns]
+        blank = pd.concat(cells, axis=1, keys=range(len(cells)))
         if self._fitted_on_frame:
-            blank = pd.DataFrame(
-                np.nan, index=range(len(filled)), columns=self.feature_names_in_
-            )
+            blank.columns = [column.name for column in columns]
         else:
-            dtypes = {column.dtype for column in self._encoder.columns}
-            dtype = dtypes.pop() if len(dtypes) == 1 else object
-            blank = np.full(filled.shape, np.nan, dtype=np.result_type(dtype, np.float64)
-                            if np.dtype(dtype).kind in "iuf" else object)
+            blank = blank.to_numpy()
         return self._encoder.decode(blank, np.ones(filled.shape, dtype=bool), filled)
 
     # -- other places

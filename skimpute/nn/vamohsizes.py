@@ -7,7 +7,14 @@ from skimpute.nn.gridencoder import GridEncoder
 from skimpute.nn.pointconv import PointConv
 from skimpute.nn.tableencoder import PlacedEncoder
 
-_FEW, _MANY, _VERY_MANY = 144, 1024, 4096  # points: 12 x 12, 32 x 32, 64 x 64
+# What suits functions of fewer points than 12 x 12, 32 x 32, 64 x 64, and of more.
+_NAMES = ("latent_dim", "n_frequencies", "hyper_hidden", "generator_hidden")
+_BY_SIZE: dict[float, tuple] = {
+    144: (16, 16, (32, 64), (16, 16)),
+    1024: (32, 32, (64, 128), (32, 32)),
+    4096: (32, 64, (64, 128), (32, 32)),
+    math.inf: (64, 128, (128, 256), (64, 64)),
+}
 _FEWEST_CENTROIDS, _NEIGHBORS, _FIRST_CHANNELS, _MOST_CHANNELS = 8, 9, 32, 128
 
 
@@ -17,6 +24,8 @@ class Sizes:
 
     Attributes
     ----------
+    latent_dim : int
+        Dimension of z.
     hyper_hidden, generator_hidden : tuple of int
         Hidden widths of the hypernetworks and of the generators.
     n_frequencies : int
@@ -27,6 +36,7 @@ class Sizes:
         Layers of an encoder of points; a grid takes the channels alone.
     """
 
+    latent_dim: int
     hyper_hidden: tuple
     generator_hidden: tuple
     n_frequencies: int
@@ -61,17 +71,8 @@ def automatic_sizes(n_points, n_dims, **given):
     (196, 49, 12)
     """
     given = {name: value for name, value in given.items() if value != "auto"}
-    if n_points < _FEW:
-        found = {"hyper_hidden": (32, 64), "generator_hidden": (16, 16)}
-    elif n_points < _VERY_MANY:
-        found = {"hyper_hidden": (64, 128), "generator_hidden": (32, 32)}
-    else:
-        found = {"hyper_hidden": (128, 256), "generator_hidden": (64, 64)}
-    found["n_frequencies"] = (
-        16 if n_points < _FEW else 32 if n_points < _MANY else 64
-    )
-    if n_points >= _VERY_MANY:
-        found["n_frequencies"] = 128
+    limit = next(limit for limit in _BY_SIZE if n_points < limit)
+    found = dict(zip(_NAMES, _BY_SIZE[limit], strict=True))
     # Between what was tried: 0.5 on 8 x 8, 1 on 14 x 14, 2 on 64 x 64 (the paper's).
     side = max(n_points, 1) ** (1 / n_dims)
     found["sigma"] = 0.25 * math.sqrt(side)
