@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute.selection import compare, imputation_scorer
     from skimpute.vaeac import VAEACImputer
     from skimpute.vaeac_predictors import VAEACClassifier, VAEACRegressor
+    from skimpute.vamoh import VaMoHRegressor
     from skimpute.vamoh_imputer import VaMoHImputer
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "VAEACImputer",
     "VAEACRegressor",
     "VaMoHImputer",
+    "VaMoHRegressor",
     "compare",
     "datasets",
     "imputation_scorer",
@@ -65,6 +67,7 @@ _HOMES = {
     "VAEACImputer": "vaeac",
     "VAEACRegressor": "vaeac_predictors",
     "VaMoHImputer": "vamoh_imputer",
+    "VaMoHRegressor": "vamoh",
     "compare": "selection",
     "imputation_scorer": "selection",
     "pool": "pooling",

@@ -1,75 +1,18 @@
 """CNPRegressor and AttnCNPRegressor: neural processes without convolutions."""
 
-import warnings
-
 import numpy as np
 import torch
 
 from skimpute.core import bridge
+from skimpute.core.absolute_regressor import AbsoluteRegressor
 from skimpute.core.checks import Integral, Interval, Real
-from skimpute.core.field_regressor import BaseFieldRegressor
-from skimpute.core.fields import context_batch
-from skimpute.core.lattice import padded_blocks
 from skimpute.nn.attention import Memory
 from skimpute.nn.cnp import CNP, AttnCNP
 
-_OUTSIDE = 1.1  # in units of half the range of training: 5 % beyond it
-_GROUPS_AT_ONCE, _POINTS_AT_ONCE = 16, 2**15  # encoded at once, for memory
-_WIDTH = 32  # smallest padded number of context points
 _RATE, _RATE_OF_ONE = 1e-3, 1e-4  # of learning_rate=None; with a single function
 
 
-class _BoxCoordinates:
-    """Coordinates with the range of training mapped to [-1, 1]."""
-
-    def __init__(self, x):
-        low, high = x.min(axis=0), x.max(axis=0)
-        self.middle = low + (high - low) / 2
-        self.half = np.where(high > low, (high - low) / 2, 1.0)
-
-    def transform(self, x):
-        return (x - self.middle) / self.half
-
-
-class _AbsoluteRegressor(BaseFieldRegressor):
-    """Base of regressors that know where on the axis they are."""
-
-    _learns_by_heart = True
-
-    def _make_coordinates(self, points):
-        return _BoxCoordinates(points.x)
-
-    def _encode(self, points):
-        """State of every function's context, and last that of no context."""
-        sizes = np.append(points.sizes, 0)
-        states = [None] * len(sizes)
-        with torch.no_grad():
-            for part, _, index, there in padded_blocks(
-                points.starts, sizes, _WIDTH, _GROUPS_AT_ONCE, _POINTS_AT_ONCE
-            ):
-                batch = context_batch(points, index, there, self.device_)
-                state = self._to_arrays(self.module_.encode(batch))
-                for row, group in enumerate(part):
-                    states[group] = [array[row] for array in state]
-        return states
-
-    def _read(self, state, x, code):
-        if (np.abs(x) > _OUTSIDE).any():
-            warnings.warn(
-                f"{(np.abs(x) > _OUTSIDE).any(axis=1).sum()} rows lie outside the "
-                f"range of the coordinates in fit, where {type(self).__name__} knows "
-                "nothing. ConvCNPRegressor goes on beyond it.",
-                UserWarning,
-                stacklevel=4,
-            )
-        return self._read_inside(state, np.clip(x, -1e6, 1e6), code)
-
-    def _law(self, state, xt):
-        law = self.module_.predictive(state, xt)
-        return bridge.to_numpy(law.mean), bridge.to_numpy(law.stddev)
-
-
-class CNPRegressor(_AbsoluteRegressor):
+class CNPRegressor(AbsoluteRegressor):
     """Conditional neural process: the context as the mean of its points' features [1]_.
 
     The first of its family, kept as a baseline: it underfits wiggly functions, and
@@ -193,7 +136,7 @@ class CNPRegressor(_AbsoluteRegressor):
         self.warm_start = warm_start
 
     _parameter_constraints: dict = {  # noqa: RUF012
-        **BaseFieldRegressor._parameter_constraints,
+        **AbsoluteRegressor._parameter_constraints,
         "width": [Interval(Integral, 1, None, closed="left")],
         "min_std": [Interval(Real, 0, 1, closed="left")],
     }
@@ -207,14 +150,14 @@ class CNPRegressor(_AbsoluteRegressor):
     def _read_inside(self, state, x, code):
         def read(rows, features):
             xt = bridge.to_tensor(rows[:, None], self.device_)
-            mean, std = self._law(bridge.to_tensor(features, self.device_), xt)
+            mean, std = _law(self.module_, bridge.to_tensor(features, self.device_), xt)
             return mean[:, 0], std[:, 0]
 
         features = np.stack([features for (features,) in state])
         return self._in_blocks(read, x, features[code])  # -1 is the last
 
 
-class AttnCNPRegressor(_AbsoluteRegressor):
+class AttnCNPRegressor(AbsoluteRegressor):
     """Attentive conditional neural process: targets attend to context points [1]_.
 
     The attentive neural process without its latent path, a baseline of the ConvCNP
@@ -353,7 +296,7 @@ class AttnCNPRegressor(_AbsoluteRegressor):
         self.warm_start = warm_start
 
     _parameter_constraints: dict = {  # noqa: RUF012
-        **BaseFieldRegressor._parameter_constraints,
+        **AbsoluteRegressor._parameter_constraints,
         "width": [Interval(Integral, 1, None, closed="left")],
         "n_heads": [Interval(Integral, 1, None, closed="left")],
         "n_self_attention": [Interval(Integral, 0, None, closed="left")],
@@ -393,7 +336,12 @@ class AttnCNPRegressor(_AbsoluteRegressor):
 
             def read(places, memory=memory):
                 xt = bridge.to_tensor(places[None], self.device_)
-                return tuple(part[0] for part in self._law(memory, xt))
+                return tuple(part[0] for part in _law(self.module_, memory, xt))
 
             mean[rows], std[rows] = self._in_blocks(read, x[rows])
         return mean, std
+
+
+def _law(module, state, xt):
+    law = module.predictive(state, xt)
+    return bridge.to_numpy(law.mean), bridge.to_numpy(law.stddev)

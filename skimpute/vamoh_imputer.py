@@ -5,19 +5,15 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from skimpute.core.box import BoxCoordinates, surface_dims
 from skimpute.core.checks import Integral, Interval, StrOptions
 from skimpute.core.function_imputer import FunctionImputer
 from skimpute.core.places import read_places
 from skimpute.masks import MCAR, Everything, Mixture, Pointwise, Region, Resample
 from skimpute.nn.placedvamoh import PlacedVaMoH
-from skimpute.vamoh_parameters import (
-    VAMOH_CONSTRAINTS,
-    Box,
-    VaMoHParameters,
-    as_tensor,
-    surface_dims,
-)
+from skimpute.vamoh_parameters import VAMOH_CONSTRAINTS, VaMoHParameters
 
 _STEPS, _MOST_EPOCHS = 3000, 300  # of max_epochs=None
 
@@ -373,7 +369,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         ).coords
 
     def _to_network(self, coords):
-        return as_tensor(self._box.transform(coords))
+        return torch.as_tensor(self._box.transform(coords), dtype=torch.float32)
 
     # -- fit
 
@@ -388,7 +384,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
 
     def _build_module(self, n_categories):
         places = self._places
-        self._box = Box(places.coords)
+        self._box = BoxCoordinates(places.coords, together=True)
         coords = self._to_network(places.coords)
         n_points = len(coords)
         kind = self._encoder_kind()
@@ -432,7 +428,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         label = (n_categories > 0)[column]
         known = np.isfinite(low) & (high > low) & ~label
         low, high = np.where(known, low, 0.0), np.where(known, high, 1.0)
-        return as_tensor(low), as_tensor(high)
+        return torch.tensor(low).float(), torch.tensor(high).float()
 
     def _batch(self, standardised, context=None):
         batch = super()._batch(standardised, context)

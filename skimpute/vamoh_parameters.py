@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skimpute.core.checks import Integral, Interval, Real, StrOptions
@@ -78,8 +77,26 @@ class VaMoHParameters:
             given[name] = tuple(int(width) for width in value)
         return given
 
-    def _build_model(self, kind, places, d_y, *, n_points, n_dims, grid_shape=None):
-        """The model of functions; places are coordinates, or their dimension."""
+    def _build_model(
+        self, kind, places, d_y, *, n_points, n_dims, grid_shape=None, d_seen=None
+    ):
+        """The model of functions.
+
+        Parameters
+        ----------
+        kind : {"grid", "table", "pointconv"}
+            Of the encoder.
+        places : Tensor of shape (n_points, d_x) or int
+            Coordinates; where functions have their own, their dimension.
+        d_y : int
+            Channels.
+        n_points, n_dims : int
+            Points of a function, and the dimension of what they fill.
+        grid_shape : tuple of int, default=None
+            Of a grid.
+        d_seen : int, default=None
+            What the encoder sees of a point, if it is not d_y numbers.
+        """
         widths = self._widths()
         sizes = automatic_sizes(
             n_points,
@@ -96,7 +113,7 @@ class VaMoHParameters:
         encoder = make_encoder(
             kind,
             sizes,
-            d_y,
+            d_y if d_seen is None else d_seen,
             2 * sizes.latent_dim,
             places=places,
             grid_shape=grid_shape,
@@ -155,41 +172,3 @@ class VaMoHParameters:
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-
-def surface_dims(coords):
-    """Dimension of what coordinates fill: one less than theirs on a sphere.
-
-    Examples
-    --------
-    >>> surface_dims(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
-    1
-    """
-    d = coords.shape[1]
-    radius = np.linalg.norm(coords, axis=1)
-    on_sphere = d > 1 and len(coords) > d and np.ptp(radius) < 1e-3 * radius.max()
-    return d - 1 if on_sphere else d
-
-
-class Box:
-    """Coordinates moved and scaled, all axes alike, so that those of fit fill [-1, 1].
-
-    Parameters
-    ----------
-    coords : ndarray of shape (n_places, d)
-        Those of ``fit``.
-    """
-
-    def __init__(self, coords):
-        low, high = coords.min(axis=0), coords.max(axis=0)
-        self.middle = low + (high - low) / 2
-        self.half = max(float((high - low).max()) / 2, 0.0) or 1.0
-
-    def transform(self, coords):
-        """Coordinates of the network."""
-        return (coords - self.middle) / self.half
-
-
-def as_tensor(coords):
-    """Coordinates as the network takes them."""
-    return torch.as_tensor(coords, dtype=torch.float32)

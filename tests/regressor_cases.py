@@ -6,7 +6,12 @@ A new regressor is one line of `REGRESSORS`.
 import numpy as np
 import pytest
 
-from skimpute import AttnCNPRegressor, CNPRegressor, ConvCNPRegressor
+from skimpute import (
+    AttnCNPRegressor,
+    CNPRegressor,
+    ConvCNPRegressor,
+    VaMoHRegressor,
+)
 
 ONE_STEP = {"max_seconds": 1e-9, "device": "cpu", "random_state": 0}
 REGRESSORS = {
@@ -16,11 +21,34 @@ REGRESSORS = {
     ),
     "cnp": CNPRegressor(width=32, **ONE_STEP),
     "attncnp": AttnCNPRegressor(width=32, n_heads=2, **ONE_STEP),
+    "vamoh": VaMoHRegressor(
+        n_components=2,
+        latent_dim=4,
+        hyper_hidden=(8, 16),
+        generator_hidden=(8, 8),
+        gate_hidden=(8,),
+        n_frequencies=4,
+        n_flows=2,
+        encoder_centroids=(4,),
+        encoder_channels=(8,),
+        **ONE_STEP,
+    ),
 }
-CLASSES = ["convcnp", "cnp", "attncnp"]
+CLASSES = ["convcnp", "cnp", "attncnp", "vamoh"]
 # Enough steps to learn a linear function of ten columns, for those that can.
 LEARNING = {"max_seconds": None, "max_epochs": 1, "batch_size": 2}
-LEARNING_RATES = {"CNPRegressor": 1e-2, "AttnCNPRegressor": 1e-3}
+LEARNING_OF = {
+    "CNPRegressor": {"learning_rate": 1e-2},
+    "AttnCNPRegressor": {"learning_rate": 1e-3},
+    "VaMoHRegressor": {
+        "learning_rate": 1e-2,
+        "max_epochs": 3,
+        "n_components": 1,
+        "n_frequencies": 32,
+        "generator_hidden": (16,),
+    },
+}
+MIXTURES = {"vamoh"}  # whose law is no normal one: see test_vamoh.py
 
 each_regressor = pytest.mark.parametrize(
     "regressor", list(REGRESSORS.values()), ids=list(REGRESSORS)

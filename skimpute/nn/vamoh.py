@@ -81,10 +81,14 @@ class Mixture:
         log_prob = self.values.log_prob(self.raw, y.unsqueeze(-3))
         return torch.where(scored.unsqueeze(-3), log_prob, 0.0).sum(-1)
 
-    def log_prob(self, y, scored):
-        """Log density of the scored values, components summed out, (...,)."""
+    def point_log_prob(self, y, scored):
+        """Log density of the scored values of each point, (..., n_points)."""
         parts = self.log_gates + self.component_log_prob(y, scored)
-        return torch.logsumexp(parts, -2).sum(-1)
+        return torch.logsumexp(parts, -2)
+
+    def log_prob(self, y, scored):
+        """Log density of all scored values, components summed out, (...,)."""
+        return self.point_log_prob(y, scored).sum(-1)
 
     def responsibilities(self, y, scored):
         """Probability of each component at each point given its values, (..., K, N)."""
@@ -319,7 +323,7 @@ class VaMoH(nn.Module):
 
     # -- objective
 
-    def bound(self, values, context, scored, places, generator, x=None):
+    def bound(self, values, context, scored, places, generator, x=None, seen=None):
         """Evidence lower bound of each function (eq. 6), nats.
 
         Parameters
@@ -335,8 +339,10 @@ class VaMoH(nn.Module):
             Source of noise, and of the points that are decoded.
         x : Tensor or None, default=None
             As in :meth:`infer`.
+        seen : Tensor of shape (n_functions, n_points, d), default=None
+            What the encoder sees instead of the values.
         """
-        q = self.infer(values, context, x)
+        q = self.infer(values if seen is None else seen, context, x)
         shape = (self.n_flow_draws, *q.mean.shape)
         device = q.mean.device
         draws = q.draw(torch.randn(shape, generator=generator, device=device))
