@@ -15,6 +15,7 @@ from skimpute.field_data import (
     make_predator_prey,
     make_sawtooth_tasks,
 )
+from skimpute.shape_data import make_colour_digits, make_voxels, sphere_coords
 
 __all__ = [
     "gaussian_conditional",
@@ -22,11 +23,14 @@ __all__ = [
     "load_lynx_hare",
     "load_penguins",
     "load_temperature_maps",
+    "make_colour_digits",
     "make_gaussian_table",
     "make_gp_tasks",
     "make_mixed_table",
     "make_predator_prey",
     "make_sawtooth_tasks",
+    "make_voxels",
+    "sphere_coords",
 ]
 
 

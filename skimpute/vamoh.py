@@ -47,7 +47,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         What the point convolutions' weights are made of.
     likelihood : {"gaussian", "logistic", "cb", "bernoulli"}, default="gaussian"
         Of a value given the component: normal; logistic on 256 levels between the least
-        and the greatest value of ``fit``; continuous Bernoulli between them; or 0 and 1.
+        and the greatest value of ``fit``; continuous Bernoulli between them; 0 or 1.
     scale : {"learned", "fixed"}, default="learned"
         Of the logistic distribution: learned, or 0.1 as in the authors' code.
     prior : {"flow", "normal"}, default="flow"
@@ -83,7 +83,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
     max_epochs : int or None, default=None
         Epochs of at least 100 steps; None is 50, and 10 for a single function.
     max_seconds : float or None, default=None
-        Stop training in time, keeping the best weights so far, if the warm-ups are over.
+        Stop training in time, keeping the best weights since the warm-ups.
     batch_size : int, default=32
         Functions per step.
     learning_rate : float, default=1e-3
@@ -281,7 +281,8 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
     # -- predictions
 
     def _to_arrays(self, state):
-        return [bridge.to_numpy(part, np.float32) for part in (state.mean, state.std)]
+        parts = state.mean, state.std, state.unknown
+        return [bridge.to_numpy(part, np.float32) for part in parts]
 
     def _read_inside(self, state, x, code):
         def moments(law):
@@ -320,13 +321,10 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         results = None
         for number, group in enumerate(codes):
             rows = np.flatnonzero(place == number)
-            mean, std = state[group]
-            z = bridge.to_tensor(mean + std * latent_of(group), self.device_)[:, None]
+            z = self._latent(state[group], latent_of(group))
 
             def decode(places, *parts, z=z):
-                law = self.module_.at_places(
-                    z, bridge.to_tensor(places, self.device_)
-                )
+                law = self.module_.at_places(z, bridge.to_tensor(places, self.device_))
                 return tuple(map(bridge.to_numpy, read(law, *parts)))
 
             parts = self._in_blocks(
@@ -340,6 +338,15 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
             for result, part in zip(results, parts, strict=True):
                 result[rows] = part
         return results
+
+    def _latent(self, state, white):
+        """Latent vectors (n_draws, 1, latent_dim) of a function from white noise."""
+        mean, std, unknown = state
+        if unknown:
+            prior = self.module_.model.draw_prior
+            with torch.no_grad():
+                return prior(bridge.to_tensor(white, self.device_))[:, None]
+        return bridge.to_tensor(mean + std * white, self.device_)[:, None]
 
     def sample_y(self, X, n_samples=1, random_state=None, groups=None, *, noise=True):
         """Draw functions given the context, and read them at new places.
@@ -388,7 +395,7 @@ n_samples)
 
     def _draw_functions(self, x, code, n_samples, seed, noisy):
         """Standardised values of drawn functions, (n_places, d_y, n_samples)."""
-        states = np.array([np.concatenate(state) for state in self._state])
+        states = np.array([np.concatenate(state[:2]) for state in self._state])
         keys = noise.row_keys(states.astype(np.float64), seed)
         # In whole blocks: a draw must not see how many there are.
         n_drawn = -(-n_samples // _DRAWS_AT_ONCE) * _DRAWS_AT_ONCE

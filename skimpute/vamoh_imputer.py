@@ -11,7 +11,7 @@ from skimpute.core.box import BoxCoordinates, surface_dims
 from skimpute.core.checks import Integral, Interval, StrOptions
 from skimpute.core.function_imputer import FunctionImputer
 from skimpute.core.places import read_places
-from skimpute.masks import MCAR, Everything, Mixture, Pointwise, Region, Resample
+from skimpute.masks import MCAR, Mixture, Pointwise, Region, Resample
 from skimpute.nn.placedvamoh import PlacedVaMoH
 from skimpute.vamoh_parameters import VAMOH_CONSTRAINTS, VaMoHParameters
 
@@ -60,7 +60,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         What the point convolutions' weights are made of.
     likelihood : {"gaussian", "logistic", "cb", "bernoulli"}, default="gaussian"
         Of a value given the component: normal; logistic on 256 levels between the least
-        and the greatest value of ``fit``; continuous Bernoulli between them; or 0 and 1.
+        and the greatest value of ``fit``; continuous Bernoulli between them; 0 or 1.
     scale : {"learned", "fixed"}, default="learned"
         Of the logistic distribution: learned, or 0.1 as in the authors' code.
     prior : {"flow", "normal"}, default="flow"
@@ -91,8 +91,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         Longest gradient of the bound, summed over a function's values.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": points at
-        random, or a region of them; the gaps of other rows, where there are any; and 5
-        % of the rows everything.
+        random, or a region of them; the gaps of other rows, where there are any.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Names, positions or boolean mask of the columns that are categorical although
         they hold numbers. Strings, categories and booleans are categorical anyway, and
@@ -118,7 +117,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
     max_epochs : int or None, default=None
         Passes over the rows; None is about 3,000 steps, and at most 300.
     max_seconds : float or None, default=None
-        Stop training in time, keeping the best weights so far, if the warm-ups are over.
+        Stop training in time, keeping the best weights since the warm-ups.
     batch_size : int, default=64
         Rows per step.
     learning_rate : float, default=1e-3
@@ -462,8 +461,8 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         if self._places.by_correlation:  # neighbours there are not missing together
             region = MCAR((0.0, 0.5))
         spread = Mixture([*scattered, (region, 0.5)])
-        parts = [(spread, 0.6), (Resample(otherwise=spread), 0.35)]
-        return Pointwise(Mixture([*parts, (Everything(), 0.05)]), self._n_channels)
+        parts = [(spread, 0.6), (Resample(otherwise=spread), 0.4)]
+        return Pointwise(Mixture(parts), self._n_channels)
 
     def _plan(self, n_rows, device, seed):
         n_values = max(len(self._places.flips), 1)

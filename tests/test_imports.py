@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "skimpute"
 
 ROOMS = {
     *("masks", "metrics", "pooling", "plotting", "field_plots", "display", "datasets"),
-    *("field_data", "mechanisms"),
+    *("field_data", "shape_data", "mechanisms"),
 }
 METHODS = {
     "vaeac",
@@ -21,6 +21,8 @@ METHODS = {
     "ornet",
     "cgml",
     "vamoh",
+    "vamoh_imputer",
+    "vamoh_parameters",
     "gain",
     "baselines",
 }
@@ -66,7 +68,11 @@ ARROWS = {
     "core.columns": {"core.checks"},
     "core.table": {"core.checks", "core.bridge", "core.columns"},
     "core.fields": {"core.batch", "core.checks", "core.bridge", "masks"},
-    "datasets": {"core.checks", "core.processes", "core.bundled", "field_data"},
+    "datasets": {
+        *("core.checks", "core.processes", "core.bundled"),
+        *("field_data", "shape_data"),
+    },
+    "shape_data": {"core.checks"},
     "field_data": {"core.checks", "core.processes", "core.populations", "core.bundled"},
     "core.training": {"core.bridge"},
     "core.base": {"core.frames", *BELOW_BASE},
@@ -79,6 +85,11 @@ ARROWS = {
     "core.field_imputer": {
         *("core.placed_imputer", "core.trained", "core.places", "core.lattice"),
         *BELOW_BASE,
+    },
+    "core.function_imputer": {"core.placed_imputer", *BELOW_BASE},
+    "core.box": set(),
+    "core.absolute_regressor": {
+        *("core.field_regressor", "core.box", "core.fields", "core.lattice"),
     },
     "core.coherent": {"core.fields"},
     "core.field_regressor": {
@@ -101,7 +112,10 @@ ARROWS = {
     },
     "nn": {"nn"},
     **{method: {"core", "nn", *ROOMS} for method in METHODS},
-    "vaeac_predictors": {"core", "vaeac", *ROOMS},  # one method in two files
+    # One method in several files.
+    "vaeac_predictors": {"core", "vaeac", *ROOMS},
+    "vamoh": {"core", "nn", "vamoh_parameters", *ROOMS},
+    "vamoh_imputer": {"core", "nn", "vamoh_parameters", *ROOMS},
     "multiple": {"core", *ROOMS},
     "selection": {"core", *ROOMS, "comparison", "i_score"},
     "saving": {"core", ""},
@@ -118,6 +132,7 @@ PACKAGES = {
     "core.processes": {"numpy", "scipy"},
     "core.populations": {"numpy", "scipy"},
     "core.bundled": {"numpy", "pandas"},
+    "core.box": {"numpy"},
     "core.textfile": {"pandas"},
     "core.tablefile": {"numpy", "pandas"},
     "core.arguments": set(),

@@ -1,7 +1,5 @@
 """VaMoHImputer: what it promises beyond the contract of all imputers."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -253,7 +251,9 @@ def test_it_learns_waves(waves):
     holes = MCAR(0.5).hide(X, random_state=0)
     hidden = np.isnan(holes)
     imputer = VaMoHImputer(
-        **{**SMALL, "latent_dim": 8}, grid_shape=(20,), max_epochs=80,
+        **{**SMALL, "latent_dim": 8},
+        grid_shape=(20,),
+        max_epochs=80,
         learning_rate=1e-2,
     )
     completed = imputer.fit_transform(holes)
@@ -300,8 +300,13 @@ def test_history_tells_divergence_and_use_of_components(waves):
 
 def test_a_dead_latent_vector_is_warned_of(waves):
     imputer = make(
-        "series", max_epochs=40, beta_z=1e4, beta_warmup=0.0, prior="normal",
-        n_components=1, batch_size=10,
+        "series",
+        max_epochs=40,
+        beta_z=1e4,
+        beta_warmup=0.0,
+        prior="normal",
+        n_components=1,
+        batch_size=10,
     )
     with pytest.warns(ConvergenceWarning, match="latent vector is not in use"):
         imputer.fit(waves)
@@ -317,10 +322,20 @@ def test_a_dead_component_is_warned_of(waves):
 
 def test_the_papers_configuration_runs(waves):
     imputer = make(
-        "scattered", encoder="pointconv", likelihood="logistic", scale="fixed",
-        responsibility="posterior", gate_bound=1.0, flow_kl="detached",
-        hyper_init="default", score_dropped=False, training_mask=MCAR((0.0, 0.3)),
-        beta_warmup=0.0, flow_warmup=1 / 3, gate_warmup=1 / 6, max_epochs=3,
+        "scattered",
+        encoder="pointconv",
+        likelihood="logistic",
+        scale="fixed",
+        responsibility="posterior",
+        gate_bound=1.0,
+        flow_kl="detached",
+        hyper_init="default",
+        score_dropped=False,
+        training_mask=MCAR((0.0, 0.3)),
+        beta_warmup=0.0,
+        flow_warmup=1 / 3,
+        gate_warmup=1 / 6,
+        max_epochs=3,
     )
     assert np.isfinite(imputer.fit_transform(waves)).all()
 
@@ -335,7 +350,10 @@ def test_some_points_are_decoded_per_step(points_per_step, waves):
     "options, message",
     [
         ({"grid_shape": (4, 6)}, "has 24 places, but X has 20"),
-        ({"grid_shape": (4, 5), "coords": "index"}, "coords beside it must be an array"),
+        (
+            {"grid_shape": (4, 5), "coords": "index"},
+            "coords beside it must be an array",
+        ),
         ({"grid_shape": (1, 1, 1, 1, 20)}, r"or \(D, H, W, C\) of ints >= 1"),
         ({"n_channels": 3}, "n_channels must divide the number of columns, 20, got 3"),
         ({"n_channels": 2}, "n_channels=2 needs coords"),

@@ -1,12 +1,8 @@
-"""Imputers whose rows are functions drawn from a latent vector: any place can be asked."""
-
-import copy
+"""Imputers whose rows are functions of a latent vector: any place can be asked."""
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.interpolate import RBFInterpolator
-from scipy.spatial import cKDTree
 from sklearn.utils.validation import check_is_fitted
 
 from skimpute.core import bridge, noise
@@ -105,7 +101,8 @@ class FunctionImputer(PlacedImputer):
         Returns
         -------
         mean, std : ndarray of shape (n_samples, latent_dim)
-            Of the normal distribution q(z | observed).
+            Of the normal distribution q(z | observed). Of rows without any value they
+            mean nothing: these are drawn from the prior.
         """
         values, _ = self._encoder.code(self._validate_rows(X))
 
@@ -116,7 +113,12 @@ class FunctionImputer(PlacedImputer):
         return tuple(self._in_blocks(infer, self._standardise(values)))
 
     def sample_prior(
-        self, n_samples=1, coords=None, *, grid_shape=None, random_state=None,
+        self,
+        n_samples=1,
+        coords=None,
+        *,
+        grid_shape=None,
+        random_state=None,
         noise=False,
     ):
         """Draw new functions from the prior.
@@ -231,7 +233,7 @@ class FunctionImputer(PlacedImputer):
         def decode(rows):
             state = self.module_.encode(self._batch(rows))
             latent = self._quasi_noise(self.n_imputations, len(rows))
-            law = self.module_.at_places(state.draw(latent), places)
+            law = self.module_.at_places(state.latent(latent), places)
             return (self._in_table_units(law.mean().mean(0)),)
 
         (means,) = self._in_blocks(decode, table)
@@ -274,7 +276,8 @@ class FunctionImputer(PlacedImputer):
         """Centres of the pixels of another grid, in steps of that of ``fit``."""
         old = self._axes
         new = tuple(np.atleast_1d(grid_shape))
-        if old is None or self.coords is not None and not isinstance(self.coords, str):
+        given = self.coords is not None and not isinstance(self.coords, str)
+        if old is None or given:
             raise ValueError(
                 "grid_shape needs a grid without coordinates in fit; pass coords."
             )
@@ -292,6 +295,9 @@ class FunctionImputer(PlacedImputer):
 
     def _interpolate(self, residual, places):
         """Residuals (n_rows, n_points * d_y) at other places, zero far from all."""
+        from scipy.interpolate import RBFInterpolator  # slow to import
+        from scipy.spatial import cKDTree
+
         old = bridge.to_numpy(self.module_.places)
         new = bridge.to_numpy(places)
         n_rows, n_channels = len(residual), self._n_channels
@@ -300,7 +306,7 @@ class FunctionImputer(PlacedImputer):
         spacing = np.median(cKDTree(old).query(old, 2)[0][:, 1]) if len(old) > 1 else 1
         distance = cKDTree(old).query(new)[0] / max(spacing, 1e-12)
         near = np.clip(_REACH - distance, 0.0, 1.0)
-        # Places may lie on a line or a plane of space, where splines have no polynomial.
+        # Places may lie on a line or a plane of space: splines have no polynomial then.
         middle = old.mean(axis=0)
         _, sizes, axes = np.linalg.svd(old - middle, full_matrices=False)
         axes = axes[sizes > 1e-6 * max(sizes.max(initial=0.0), 1e-12)].T
@@ -314,7 +320,7 @@ class FunctionImputer(PlacedImputer):
     # -- components
 
     def _gates(self, X, coords, grid_shape):
-        """Prior and posterior probabilities of the components, (n_rows, n_points, K)."""
+        """Components' probabilities before and after the values: (n_rows, n_points, K)."""
         here = coords is None and grid_shape is None
         check_is_fitted(self)
         places = self.module_.places if here else self._new_places(coords, grid_shape)

@@ -107,7 +107,7 @@ class FieldVaMoH(OnePhase):
         state = self.encode(batch)
         shape = (self.n_validation_draws, *state.mean.shape)
         noise = torch.randn(shape, generator=generator, device=state.mean.device)
-        mixture = self.at_places(state.draw(noise), batch.xt)
+        mixture = self.at_places(state.latent(noise), batch.xt)
         observed = batch.yt_observed
         values = torch.where(observed, self.to_field(batch.yt), 0.0)
         log_prob = torch.logsumexp(mixture.log_prob(values, observed), 0)
@@ -115,5 +115,5 @@ class FieldVaMoH(OnePhase):
         return -log_prob / observed.sum((1, 2)).clamp(min=1)
 
     def at_places(self, z, places):
-        """Mixture at places ([n_functions,] n_points, d_x) of z (..., n_functions, d)."""
+        """Mixture at places ([n_rows,] n_points, d_x) of z (..., n_rows, latent_dim)."""
         return self.model.decode(z, self.model.features(places))

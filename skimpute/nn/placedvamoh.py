@@ -311,7 +311,7 @@ class PlacedVaMoH(nn.Module):
         target = self._points(batch.target[:, self.layout.column])
         shape = (self.n_validation_draws, len(batch), self.latent_dim)
         noise = torch.randn(shape, generator=generator, device=values.device)
-        mixture = self.at_places(self.encode(batch).draw(noise), self.places)
+        mixture = self.at_places(self.encode(batch).latent(noise), self.places)
         log_prob = mixture.log_prob(torch.where(target, values, 0.0), target)
         log_prob = torch.logsumexp(log_prob, 0) - math.log(len(noise))
         return -log_prob / self.layout.n_slots
@@ -337,7 +337,7 @@ class PlacedVaMoH(nn.Module):
         -------
         rows : RowMixture
         """
-        return self.rows_of(state.draw(noise))
+        return self.rows_of(state.latent(noise))
 
     def draws(self, state, noise, uniforms):
         """Draw whole rows, (n_draws, n_rows, n_columns)."""
@@ -346,7 +346,7 @@ class PlacedVaMoH(nn.Module):
     # -- functions: what a latent vector says of any place
 
     def at_places(self, z, places):
-        """Mixture at places of shape (n_points, d_x), of z (..., n_rows, latent_dim)."""
+        """Mixture at places (n_points, d_x) of z (..., n_rows, latent_dim)."""
         return self.model.decode(z, self.model.features(places))
 
     def rows_of(self, z):
@@ -387,4 +387,5 @@ class PlacedVaMoH(nn.Module):
             batch.values[:, labels], batch.context[:, labels]
         )
         prior = self.model.prior_log_prob(z)
-        return log_prob + prior - gaussian_log_prob(z, q.mean, q.std)
+        weights = log_prob + prior - gaussian_log_prob(z, q.mean, q.std)
+        return torch.where(q.unknown, 0.0, weights)

@@ -10,6 +10,7 @@ References
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,14 +34,30 @@ class Posterior:
     Attributes
     ----------
     mean, std : Tensor of shape (n_functions, latent_dim)
+    unknown : Tensor of shape (n_functions,), bool
+        Functions without any point: only the prior is known of them.
+    prior : callable
+        Turns standard normal noise into draws of the prior.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
+    unknown: torch.Tensor
+    prior: Callable[[torch.Tensor], torch.Tensor]
 
     def draw(self, noise):
-        """Draws of z for standard normal noise of shape (..., n_functions, d)."""
+        """Draws of q for standard normal noise of shape (..., n_functions, d)."""
         return self.mean + self.std * noise
+
+    def latent(self, noise):
+        """Draws of z to predict from: of q, or of the prior where nothing is known.
+
+        What the encoder makes of no point at all would be too narrow: the bound rewards
+        a single z that suits everything.
+        """
+        if not self.unknown.any():
+            return self.draw(noise)
+        return torch.where(self.unknown[:, None], self.prior(noise), self.draw(noise))
 
     def entropy(self):
         """Of each function's q(z), nats."""
@@ -272,7 +289,8 @@ class VaMoH(nn.Module):
         """
         known = (values, context) if x is None else (values, context, x)
         mean, log_variance = self.encoder(*known).chunk(2, -1)
-        return Posterior(mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE)).exp())
+        std = (0.5 * log_variance.clamp(*_LOG_VARIANCE)).exp()
+        return Posterior(mean, std, ~context.any(-1), self.draw_prior)
 
     def n_numbers(self, n_points):
         """Numbers that the widest layer of the generators holds of a row."""

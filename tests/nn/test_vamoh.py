@@ -118,16 +118,32 @@ def test_channels_of_a_point_come_from_one_component():
 # -- divergences
 
 
+def known(mean, std):
+    """Posterior of functions that have points."""
+    return Posterior(mean, std, torch.zeros(len(mean), dtype=torch.bool), torch.exp)
+
+
+def test_of_functions_without_points_the_prior_is_drawn():
+    model = make(n_flows=2).eval()
+    values, context, _, _ = data(n_rows=3)
+    context[1] = False
+    q = model.infer(values, context)
+    noise = torch.randn(7, 3, LATENT, generator=chance()).double()
+    drawn = q.latent(noise)
+    assert torch.equal(drawn[:, 1], model.flow.sample(noise)[:, 1])
+    assert torch.equal(drawn[:, ::2], q.draw(noise)[:, ::2])
+
+
 def test_divergence_is_zero_where_the_posterior_is_the_prior():
     model = make(n_flows=None)
-    q = Posterior(torch.zeros(4, LATENT).double(), torch.ones(4, LATENT).double())
+    q = known(torch.zeros(4, LATENT).double(), torch.ones(4, LATENT).double())
     torch.testing.assert_close(model._kl_z(q, None), torch.zeros(4).double())
 
 
 def test_divergence_from_a_flow_at_its_start_is_the_closed_form():
     model = make(n_flows=4, n_flow_draws=20_000)
     model.flow.u.data.zero_()
-    q = Posterior(
+    q = known(
         torch.tensor([[0.5, -1.0, 0.0]]).double(),
         torch.tensor([[0.3, 1.0, 2.0]]).double(),
     )
