@@ -320,7 +320,7 @@ class FunctionImputer(PlacedImputer):
     # -- components
 
     def _gates(self, X, coords, grid_shape):
-        """Components' probabilities before and after the values: (n_rows, n_points, K)."""
+        """Gates, and responsibilities: (n_rows, n_points, n_components) each."""
         here = coords is None and grid_shape is None
         check_is_fitted(self)
         places = self.module_.places if here else self._new_places(coords, grid_shape)

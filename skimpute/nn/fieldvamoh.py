@@ -115,5 +115,5 @@ class FieldVaMoH(OnePhase):
         return -log_prob / observed.sum((1, 2)).clamp(min=1)
 
     def at_places(self, z, places):
-        """Mixture at places ([n_rows,] n_points, d_x) of z (..., n_rows, latent_dim)."""
+        """Mixture at places ([n_rows,] n_points, d_x) of z (..., n_rows, d)."""
         return self.model.decode(z, self.model.features(places))
