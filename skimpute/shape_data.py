@@ -155,10 +155,10 @@ def make_voxels(n_samples=200, size=16, random_state=None):
 
 def _chair(up, deep, wide, a, b, c):
     """Seat, back and four legs, of boxes."""
-    half, high, thick = 0.25 + 0.5 * (a - 0.3), 0.3 + b, 0.07 + 0.1 * c
+    half, high, thick = 0.3 + 0.5 * (a - 0.3), 0.3 + b, 0.07 + 0.1 * c
     inside = (abs(deep) < half) & (abs(wide) < half)
     seat = inside & (abs(up) < thick)
-    back = inside & (up > 0) & (up < high) & (deep < 2 * thick - half)
-    corner = (abs(deep) > half - 2 * thick) & (abs(wide) > half - 2 * thick)
+    back = inside & (up > 0) & (up < high) & (deep < -0.6 * half)
+    corner = (abs(deep) > 0.6 * half) & (abs(wide) > 0.6 * half)
     legs = inside & corner & (up < 0) & (up > -high)
     return seat | back | legs
