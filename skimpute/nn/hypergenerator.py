@@ -14,6 +14,9 @@ from torch.nn.functional import leaky_relu, pad
 from skimpute.nn.heads import at_least_float32
 from skimpute.nn.mlp import WHOLE_TILE, Linear, StackedLinear
 
+# Numbers of a layer of the generators that are worked on at once in training: forward
+# and backward of 64 rows of 784 points take 107 ms instead of 157 (one core).
+_NUMBERS_AT_ONCE = 2**20
 _SLOPE = 0.1  # of all rectifiers, as in the authors' code
 _VARIATION = 0.3  # of the weights with z, against the usual start of a network
 
@@ -186,7 +189,22 @@ class HyperGenerators(nn.Module):
         raw : Tensor of shape (n_rows, n_components, n_points, d_y)
             Of the last layer, which is linear: what bounds it is the likelihood's.
         """
-        return self.evaluate(self.parameters_of(z), features)
+        theta = self.parameters_of(z)
+        parts = self._rows_at_once(features.shape[-2])
+        if not self.training or theta.is_cuda or len(z) <= parts:
+            return self.evaluate(theta, features)
+        every = [features] if features.ndim == 2 else features.split(parts)
+        return torch.cat(
+            [
+                self.evaluate(part, every[number % len(every)])
+                for number, part in enumerate(theta.split(parts))
+            ]
+        )
+
+    def _rows_at_once(self, n_points):
+        """Rows whose activations stay near the processor in training."""
+        n_numbers = self.n_components * n_points * max(d for d, _ in self.shapes)
+        return max(1, _NUMBERS_AT_ONCE // max(n_numbers, 1))
 
 
 def _first_layer(weight, bias, features):

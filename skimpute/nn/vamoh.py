@@ -23,7 +23,7 @@ from skimpute.nn.planarflow import PlanarFlow
 from skimpute.nn.vaeac import gaussian_kl, gaussian_log_prob
 
 _LOG_VARIANCE = (-14.0, 4.6)  # of q(z), clamped
-_NUMBERS_AT_ONCE = 2**25  # of a layer of the generators, in inference: 128 MB
+_NUMBERS_AT_ONCE = 2**22  # of a layer of the generators, in inference
 _ACTIVE = 0.1  # share of a dimension's variance that is between functions, if in use
 
 

@@ -369,3 +369,21 @@ def test_no_rows_and_no_points_give_empty_answers(room, n_rows, n_points):
         module = make(room, 3).train(training)
         found = module(normal(n_rows, LATENT_DIM), normal(n_points, N_FEATURES))
         assert found.shape[:3] == (n_rows, 3, n_points)
+
+
+@pytest.mark.parametrize("kind", ["shared", "own"])
+def test_rows_in_parts_are_all_rows_at_once(kind, monkeypatch):
+    generators = make(HyperGenerators, 3).double()
+    z, features = normal(N_ROWS, LATENT_DIM, **DOUBLE), features_of(kind, **DOUBLE)
+    answers = []
+    for numbers in (10**9, 2 * 3 * N_POINTS * 5):  # all rows, two of them
+        monkeypatch.setattr(
+            "skimpute.nn.hypergenerator._NUMBERS_AT_ONCE", numbers, raising=True
+        )
+        generators.zero_grad()
+        raw = generators(z, features)
+        raw.square().sum().backward()
+        grads = [p.grad.clone() for p in generators.parameters()]
+        answers.append([raw.detach(), *grads])
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other)

@@ -1,0 +1,372 @@
+"""VaMoH: reconstruction, in-painting, ablations, super-resolution, samples, segments.
+
+Sets: ``digits`` (8 x 8, of scikit-learn), ``mnist`` (28 x 28), ``mnist14`` (its means
+of two by two), ``colour`` (14 x 14 digits in colour on waves), ``climate`` (32 x 64
+maps of the temperature on the sphere, the last twenty years held out), ``olivetti`` (32
+x 32 faces, five people held out). Values are between 0 and 1. Masks: a centred square of
+0.43 of the side, the right half, 50 and 90 % of the points at random; in a picture of
+several channels whole points. All methods get the same masks. PSNR is over the hidden
+values of all pictures together, ``by point`` over squared norms of the channels (eq. 19
+of the paper). CRPS, energy score and coverage are of the same draws.
+
+``samples`` compares 500 draws of the prior with 500 test pictures, by the first 40
+principal components of the training pictures: their energy distance, and precision and
+recall by five neighbours (Kynkaanniemi et al. 2019). The paper's FID needs a downloaded
+network.
+"""
+
+import argparse
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from common import add_common_arguments, append_line, finished_cells, load_reader, stamp
+from scipy.ndimage import zoom
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.neighbors import NearestNeighbors
+
+from skimpute import ConvCNPImputer, VAEACImputer, VaMoHImputer, metrics
+from skimpute.datasets import load_temperature_maps, make_colour_digits, sphere_coords
+from skimpute.masks import MCAR
+
+RESULTS = Path(__file__).parent / "results" / "vamoh.jsonl"
+MODELS = Path(tempfile.gettempdir()) / "skimpute-vamoh"
+SETS = ["digits", "mnist14", "colour", "olivetti", "climate", "mnist"]
+METHODS = ["mean", "knn", "vamoh", "convcnp", "vaeac"]
+N_DRAWS, N_ENERGY = 100, 20
+
+# Appendix and Table 3 of the paper for PolyMNIST, and what its code does besides.
+PAPER = {
+    "latent_dim": 16,
+    "hyper_hidden": (16, 32),
+    "generator_hidden": (4, 4, 4),
+    "n_frequencies": 128,
+    "rff_sigma": 2.0,
+    "encoder": "pointconv",
+    "encoder_centroids": (49, 25),
+    "encoder_neighbors": (9, 9),
+    "encoder_channels": (32, 32),
+    "likelihood": "logistic",
+    "scale": "fixed",
+    "responsibility": "posterior",
+    "gate_bound": 1.0,
+    "n_flows": 3,
+    "flow_kl": "detached",
+    "hyper_init": "default",
+    "gate_warmup": 0.0,
+    "beta_warmup": 0.0,
+    "score_dropped": False,
+    "training_mask": MCAR((0.0, 0.5)),
+    "learning_rate_schedule": "constant",
+}
+ABLATIONS = {
+    "default": {},
+    "no dropout": {"training_mask": 0.0},
+    "points at random only": {"training_mask": MCAR((0.0, 0.5))},
+    "hidden points not scored": {"score_dropped": False},
+    "K = 1": {"n_components": 1},
+    "K = 10": {"n_components": 10},
+    "no flow": {"prior": "normal"},
+    "table encoder": {"encoder": "table"},
+    "pointconv encoder": {"encoder": "pointconv"},
+    "learned responsibilities": {"responsibility": "posterior"},
+    "logistic values": {"likelihood": "logistic"},
+    "paper's configuration": PAPER,
+}
+
+
+class Pictures:
+    """Training and test rows between 0 and 1, and how imputers see their places."""
+
+    def __init__(self, train, test, axes, n_channels=1, coords=None, more=None):
+        self.train, self.test = train, test
+        self.axes, self.n_channels, self.coords = axes, n_channels, coords
+        self.grid_shape = axes if n_channels == 1 else (*axes, n_channels)
+        self.more = more or {}  # of VaMoHImputer
+
+    def places(self, method):
+        """Parameters of an imputer of fields."""
+        if method == "vamoh":
+            return {"grid_shape": self.grid_shape, "coords": self.coords} | self.more
+        return {"grid_shape": self.grid_shape}
+
+    def masks(self):
+        """Hidden cells of the test rows, by task."""
+        rng = np.random.default_rng(2023)
+        n = len(self.test)
+        square = np.zeros(self.axes, dtype=bool)
+        middle = [slice(round(0.285 * a), round(0.715 * a)) for a in self.axes]
+        square[tuple(middle)] = True
+        half = np.zeros(self.axes, dtype=bool)
+        half[:, self.axes[1] // 2 :] = True
+        points = {
+            "square": np.broadcast_to(square.ravel(), (n, square.size)),
+            "half": np.broadcast_to(half.ravel(), (n, half.size)),
+            "random 50 %": rng.random((n, square.size)) < 0.5,
+            "random 90 %": rng.random((n, square.size)) < 0.9,
+        }
+        return {k: np.repeat(v, self.n_channels, axis=1) for k, v in points.items()}
+
+
+def load_set(name, data):
+    """Pictures of a set."""
+    if name == "digits":
+        rows = load_digits().data / 16
+        rows = rows[np.random.default_rng(0).permutation(len(rows))]
+        return Pictures(rows[:1400], rows[1400:], (8, 8))
+    if name == "climate":
+        maps = load_temperature_maps()
+        rows = (maps.data - maps.data.min()) / np.ptp(maps.data)
+        coords = sphere_coords(maps.latitude, maps.longitude)
+        return Pictures(rows[:90], rows[90:], maps.grid_shape, coords=coords)
+    if name == "olivetti":
+        with np.load(load_reader(data).HERE / "images" / "olivetti_faces.npz") as file:
+            faces = file["x"].reshape(400, 32, 2, 32, 2).mean(axis=(2, 4)) / 255
+        faces = faces.reshape(400, -1)  # ten pictures of each person in a row
+        return Pictures(faces[:350], faces[350:], (32, 32))
+    with np.load(load_reader(data).HERE / "images" / "mnist.npz") as file:
+        train, test = file["x_train"][:4000] / 255, file["x_test"][:500] / 255
+    if name == "mnist":
+        flat = train.reshape(4000, -1), test[:200].reshape(200, -1)
+        return Pictures(*flat, (28, 28), more={"max_epochs": 24})
+    train, test = (
+        part.reshape(-1, 14, 2, 14, 2).mean((2, 4)) for part in (train, test)
+    )
+    if name == "mnist14":
+        return Pictures(train.reshape(4000, -1), test.reshape(500, -1), (14, 14))
+    drawn = [make_colour_digits(p, len(p), random_state=i).data
+             for i, p in enumerate((train, test[:200]))]  # fmt: skip
+    return Pictures(*drawn, (14, 14), n_channels=3)
+
+
+def build(method, pictures, seed, **options):
+    """Imputer of a method, by name."""
+    shared = {"random_state": seed, "device": "cpu"}
+    if method == "mean":
+        return SimpleImputer()
+    if method == "knn":
+        return KNNImputer(n_neighbors=10)
+    if method == "vaeac":
+        return VAEACImputer(**shared)
+    if method == "convcnp":
+        return ConvCNPImputer(**pictures.places(method), **shared)
+    return VaMoHImputer(**{**pictures.places(method), **shared, **options})
+
+
+def psnr(truth, answer, where, n_channels=1):
+    """PSNR of values between 0 and 1: by value, and by point as in eq. 19."""
+    by_value = -10 * np.log10(np.mean((truth - answer)[where] ** 2))
+    return {"psnr": by_value, "psnr by point": by_value - 10 * np.log10(n_channels)}
+
+
+def inpainting(imputer, pictures):
+    """Scores of every task."""
+    truth, found = pictures.test, {}
+    for task, hidden in pictures.masks().items():
+        holes = np.where(hidden, np.nan, truth)
+        started = time.process_time()
+        completed = imputer.transform(holes)
+        seconds = (time.process_time() - started) / len(holes)
+        scores = psnr(truth, completed, hidden, pictures.n_channels)
+        scores["cpu seconds per picture"] = seconds
+        if hasattr(imputer, "sample"):
+            scores |= score_draws(imputer, truth, holes, hidden)
+        found[task] = scores
+    return found
+
+
+def score_draws(imputer, truth, holes, hidden):
+    """CRPS, energy score and coverage of the same draws."""
+    truth, holes, hidden = truth[:100], holes[:100], hidden[:100]
+    draws = imputer.sample(holes, N_DRAWS, random_state=0)
+    few = draws[:N_ENERGY]
+    return {
+        "crps": metrics.crps(truth, draws, where=hidden),
+        "energy": metrics.energy_score(truth, few, where=hidden),
+        "coverage 80": metrics.interval_coverage(truth, draws, 0.8, where=hidden),
+        "coverage 95": metrics.interval_coverage(truth, draws, 0.95, where=hidden),
+    }
+
+
+def reconstruct(imputer, pictures):
+    """PSNR of pictures that are known, decoded from their latent mean."""
+    imputer.set_params(n_imputations=1)
+    axes = [np.arange(n) for n in pictures.axes]
+    places = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+    places = places if pictures.coords is None else pictures.coords
+    answer = imputer.predict_at(pictures.test, places, add_residual=False)
+    imputer.set_params(n_imputations=10)
+    everything = np.ones(answer.shape, dtype=bool)
+    return psnr(pictures.test, answer, everything, pictures.n_channels)
+
+
+def samples(imputer, pictures, n=500):
+    """How like test pictures draws of the prior are, in principal components."""
+    features = PCA(40, random_state=0).fit(pictures.train)
+    real = features.transform(pictures.test[:n])
+    drawn = imputer.sample_prior(len(real), random_state=0)
+    moments = np.abs(drawn.mean(0) - pictures.train.mean(0)).mean()
+    noisy = imputer.sample_prior(len(real), random_state=0, noise=True)
+    drawn = features.transform(drawn)
+
+    def among(one, other):  # share of `one` within a ball around a point of `other`
+        radius = NearestNeighbors(n_neighbors=6).fit(other).kneighbors(other)[0][:, -1]
+        distance = np.linalg.norm(one[:, None] - other, axis=-1)
+        return float((distance <= radius).any(axis=1).mean())
+
+    return {
+        "energy distance": metrics.energy_distance(real, drawn),
+        "precision": among(drawn, real),
+        "recall": among(real, drawn),
+        "error of means": moments / pictures.train.std(),
+        "ratio of spreads": float(noisy.std(0).mean() / pictures.train.std(0).mean()),
+    }
+
+
+def superresolution(imputer, data):
+    """PSNR at twice the resolution, beside bicubic interpolation."""
+    with np.load(load_reader(data).HERE / "images" / "mnist.npz") as file:
+        truth = file["x_test"][:500] / 255
+    small = truth.reshape(500, 14, 2, 14, 2).mean(axis=(2, 4))
+    bicubic = np.stack(
+        [zoom(p, 2, order=3, mode="nearest", grid_mode=True) for p in small]
+    )
+    answers = {"bicubic": bicubic.reshape(500, -1)}
+    for name, add in (("vamoh", True), ("vamoh without residual", False)):
+        answers[name] = imputer.predict_at(
+            small.reshape(500, -1), grid_shape=(28, 28), add_residual=add
+        )
+    everything = np.ones((500, 784), dtype=bool)
+    truth = truth.reshape(500, -1)
+    return {k: psnr(truth, v, everything)["psnr"] for k, v in answers.items()}
+
+
+def two_regions(seed=0):
+    """Agreement of segments with stripes, bright and dark, whose border moves."""
+    rng = np.random.default_rng(seed)
+    row, column = np.indices((12, 12))
+    left = column < rng.uniform(3, 9, (700, 1, 1))
+    phase = rng.uniform(0, 6, (2, 700, 1, 1))
+    bright, dark = 3 + np.sin(1.2 * row + phase[0]), np.sin(1.2 * column + phase[1]) - 3
+    X, left = np.where(left, bright, dark).reshape(700, 144), left.reshape(700, 144)
+    imputer = VaMoHImputer(
+        grid_shape=(12, 12), n_components=2, latent_dim=8, rff_sigma=0.4,
+        hyper_hidden=(32, 64), generator_hidden=(16, 16), gate_hidden=(16, 16),
+        max_epochs=100, learning_rate=3e-3, device="cpu", random_state=seed,
+    )  # fmt: skip
+    agrees = (imputer.fit(X[:600]).segment(X[600:]) == left[600:]).mean()
+    entropy = imputer.entropy_map(X[600:]).mean()
+    return {"agreement": max(agrees, 1 - agrees), "entropy": float(entropy)}
+
+
+class Runner:
+    """Runs the cells that are not in the results yet."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        keys = ("part", "table", "method", "seed")
+        self.done = finished_cells(arguments.out, keys)
+        self.keys = keys
+
+    def todo(self, *cell):
+        """Whether a cell is asked for and not there."""
+        return cell[0] in self.arguments.parts and cell not in self.done
+
+    def write(self, cell, scores):
+        """Keep the scores of a cell."""
+        entry = dict(zip(self.keys, cell, strict=True)) | {"scores": scores}
+        append_line(self.arguments.out, entry | stamp())
+        print(entry, flush=True)
+
+    def fit(self, method, name, pictures, seed, variant="default", **options):
+        """Fitted imputer, its processor seconds; kept for other parts."""
+        path = MODELS / f"{method}-{name}-{variant}-{seed}.joblib"
+        if path.exists():
+            return joblib.load(path)
+        started = time.process_time()
+        imputer = build(method, pictures, seed, **options).fit(pictures.train)
+        fitted = imputer, time.process_time() - started
+        MODELS.mkdir(exist_ok=True)
+        joblib.dump(fitted, path)
+        return fitted
+
+    def inpainting(self, name, method, seed):
+        """Every method on every set."""
+        cell = ("inpainting", name, method, seed)
+        if not self.todo(*cell):
+            return
+        pictures = load_set(name, self.arguments.data)
+        imputer, seconds = self.fit(method, name, pictures, seed)
+        scores = inpainting(imputer, pictures) | {"fit cpu seconds": seconds}
+        if method == "vamoh":
+            scores["reconstruction"] = reconstruct(imputer, pictures)
+        self.write(cell, scores)
+
+    def ablation(self, variant, seed):
+        """Variants of VaMoH on 14 x 14 digits, in 1,300 steps each."""
+        cell = ("ablation", "mnist14", variant, seed)
+        if not self.todo(*cell):
+            return
+        pictures = load_set("mnist14", self.arguments.data)
+        options = {"max_epochs": 23} | ABLATIONS[variant]
+        imputer, seconds = self.fit(
+            "vamoh", "mnist14", pictures, seed, variant, **options
+        )
+        last = {k: v for k, v in imputer.history_[-1].items() if isinstance(v, float)}
+        self.write(
+            cell,
+            inpainting(imputer, pictures)
+            | {"reconstruction": reconstruct(imputer, pictures)}
+            | {"samples": samples(imputer, pictures), "fit cpu seconds": seconds}
+            | {"last epoch": last},
+        )
+
+    def others(self, seed):
+        """Super-resolution, samples, segments."""
+        cell = ("superresolution", "mnist14", "vamoh", seed)
+        if self.todo(*cell):
+            pictures = load_set("mnist14", self.arguments.data)
+            imputer, _ = self.fit("vamoh", "mnist14", pictures, seed)
+            self.write(cell, superresolution(imputer, self.arguments.data))
+        for name in ("digits", "mnist14"):
+            cell = ("samples", name, "vamoh", seed)
+            if self.todo(*cell):
+                pictures = load_set(name, self.arguments.data)
+                imputer, _ = self.fit("vamoh", name, pictures, seed)
+                self.write(cell, samples(imputer, pictures))
+        for number in (0, 1, 2):
+            cell = ("segments", "two regions", "vamoh", number)
+            if self.todo(*cell):
+                self.write(cell, two_regions(number))
+
+
+def main():
+    """Run every cell that is not in the results yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_common_arguments(parser, RESULTS)
+    parts = ["inpainting", "superresolution", "samples", "segments", "ablation"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of convergence
+    runner = Runner(arguments)
+    for seed in arguments.seeds:
+        for name in arguments.sets:
+            for method in arguments.methods:
+                runner.inpainting(name, method, seed)
+        runner.others(seed)
+        for variant in ABLATIONS:
+            runner.ablation(variant, seed)
+
+
+if __name__ == "__main__":
+    main()
