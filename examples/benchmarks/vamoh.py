@@ -3,10 +3,10 @@
 Sets: ``digits`` (8 x 8, of scikit-learn), ``mnist`` (28 x 28), ``mnist14`` (its means
 of two by two), ``colour`` (14 x 14 digits in colour on waves), ``climate`` (32 x 64
 maps of the temperature on the sphere, the last twenty years held out), ``olivetti`` (32
-x 32 faces, five people held out). Values are between 0 and 1. Masks: a centred square of
-0.43 of the side, the right half, 50 and 90 % of the points at random; in a picture of
-several channels whole points. All methods get the same masks. PSNR is over the hidden
-values of all pictures together, ``by point`` over squared norms of the channels (eq. 19
+x 32 faces, five people held out). Values are between 0 and 1. Masks: a centred square
+of 0.43 of the side, the right half, 50 and 90 % of the points at random; in a picture
+of several channels whole points. All methods get the same masks. PSNR is over the
+hidden values of all pictures together, ``by point`` over squared norms of the channels (eq. 19
 of the paper). CRPS, energy score and coverage are of the same draws.
 
 ``samples`` compares 500 draws of the prior with 500 test pictures, by the first 40
