@@ -63,10 +63,10 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         Largest size of a gate's logit; 1 in the authors' code.
     hyper_init : {"scaled", "default"}, default="scaled"
         Start of the hypernetworks.
-    responsibility : {"prior", "posterior"}, default="prior"
-        Weights of the components in the bound: the gates, or a network's that sees the
-        value too, as in the authors' code. With those, components become levels of
-        intensity and predictions worse.
+    responsibility : {"prior", "posterior", "exact"}, default="prior"
+        Weights of the components in the bound: the gates; a network's that sees the
+        value too, as in the authors' code; or their exact posterior. With the last two
+        components become levels of intensity: better maps, worse predictions.
     beta_z, beta_c : float, default=1.0, 1.0
         Weights of the divergences of the latent vector and of the components.
     score_dropped : bool, default=True

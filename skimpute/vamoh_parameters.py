@@ -40,7 +40,7 @@ VAMOH_CONSTRAINTS: dict = {
     "beta_warmup": [_SHARE],
     "gate_bound": [Interval(Real, 0, None, closed="neither")],
     "hyper_init": [StrOptions({"scaled", "default"})],
-    "responsibility": [StrOptions({"prior", "posterior"})],
+    "responsibility": [StrOptions({"prior", "posterior", "exact"})],
     "beta_z": [_WEIGHT],
     "beta_c": [_WEIGHT],
     "score_dropped": ["boolean"],

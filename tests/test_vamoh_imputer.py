@@ -152,6 +152,23 @@ def test_coordinates_beside_a_grid_are_where_its_points_lie(waves):
         imputer.predict_at(waves, grid_shape=(40,))
 
 
+def test_draws_of_functions_are_those_of_sample_without_its_noise(waves):
+    imputer = make("image", max_epochs=3).fit(waves)
+    table = imputer.sample(waves, 3, random_state=5)
+    noisy = imputer.sample_at(waves, n_imputations=3, random_state=5, noise=True)
+    gaps = np.isnan(waves)
+    np.testing.assert_allclose(noisy[:, gaps], table[:, gaps], rtol=1e-5)
+    smooth = imputer.sample_at(waves, n_imputations=3, random_state=5)
+    assert (smooth != noisy).mean() > 0.99
+    alone = imputer.sample_at(waves[7:8], n_imputations=3, random_state=5)
+    np.testing.assert_array_equal(alone[:, 0], smooth[:, 7])
+    finer = imputer.sample_at(
+        waves, grid_shape=(12, 15), n_imputations=3, random_state=5
+    )
+    coarse = finer.reshape(3, 60, 12, 15)[:, :, 1::3, 1::3].reshape(3, 60, 20)
+    np.testing.assert_allclose(coarse, smooth, rtol=1e-4)
+
+
 def test_samples_of_the_prior_are_tables_like_that_of_fit(waves):
     frame = pd.DataFrame(waves).add_prefix("t")
     imputer = make("series").fit(frame)
@@ -276,11 +293,11 @@ def test_segments_are_the_regions_of_a_picture():
         latent_dim=8,
         hyper_hidden=(32, 64),
         generator_hidden=(16, 16),
-        gate_hidden=(16, 16),
+        responsibility="exact",
         rff_sigma=0.4,
         n_components=2,
         grid_shape=(12, 12),
-        max_epochs=100,
+        max_epochs=120,
         learning_rate=3e-3,
         device="cpu",
         random_state=0,
@@ -405,6 +422,8 @@ def test_there_are_no_fewer_draws_than_one(waves):
     imputer = make("series").fit(waves)
     with pytest.raises(ValueError, match="n_samples must be an int >= 1, got 0"):
         imputer.sample_prior(0)
+    with pytest.raises(ValueError, match="n_imputations must be an int >= 1, got 0"):
+        imputer.sample_at(waves, n_imputations=0)
     with pytest.raises(ValueError, match="n_importance must be an int >= 1, got 0"):
         imputer.log_prob(waves, n_importance=0)
 

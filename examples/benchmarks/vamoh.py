@@ -1,4 +1,4 @@
-"""VaMoH: reconstruction, in-painting, ablations, super-resolution, samples, segments.
+"""VaMoH: reconstruction, in-painting, super-resolution, samples, segments.
 
 Sets: ``digits`` (8 x 8, of scikit-learn), ``mnist`` (28 x 28), ``mnist14`` (its means
 of two by two), ``colour`` (14 x 14 digits in colour on waves), ``climate`` (32 x 64
@@ -6,8 +6,8 @@ maps of the temperature on the sphere, the last twenty years held out), ``olivet
 x 32 faces, five people held out). Values are between 0 and 1. Masks: a centred square
 of 0.43 of the side, the right half, 50 and 90 % of the points at random; in a picture
 of several channels whole points. All methods get the same masks. PSNR is over the
-hidden values of all pictures together, ``by point`` over squared norms of the channels (eq. 19
-of the paper). CRPS, energy score and coverage are of the same draws.
+hidden values of all pictures together, ``by point`` over squared norms of the channels
+(eq. 19 of the paper). CRPS, energy score and coverage are of the same draws.
 
 ``samples`` compares 500 draws of the prior with 500 test pictures, by the first 40
 principal components of the training pictures: their energy distance, and precision and
@@ -33,52 +33,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from skimpute import ConvCNPImputer, VAEACImputer, VaMoHImputer, metrics
 from skimpute.datasets import load_temperature_maps, make_colour_digits, sphere_coords
-from skimpute.masks import MCAR
 
 RESULTS = Path(__file__).parent / "results" / "vamoh.jsonl"
 MODELS = Path(tempfile.gettempdir()) / "skimpute-vamoh"
 SETS = ["digits", "mnist14", "colour", "olivetti", "climate", "mnist"]
 METHODS = ["mean", "knn", "vamoh", "convcnp", "vaeac"]
 N_DRAWS, N_ENERGY = 100, 20
-
-# Appendix and Table 3 of the paper for PolyMNIST, and what its code does besides.
-PAPER = {
-    "latent_dim": 16,
-    "hyper_hidden": (16, 32),
-    "generator_hidden": (4, 4, 4),
-    "n_frequencies": 128,
-    "rff_sigma": 2.0,
-    "encoder": "pointconv",
-    "encoder_centroids": (49, 25),
-    "encoder_neighbors": (9, 9),
-    "encoder_channels": (32, 32),
-    "likelihood": "logistic",
-    "scale": "fixed",
-    "responsibility": "posterior",
-    "gate_bound": 1.0,
-    "n_flows": 3,
-    "flow_kl": "detached",
-    "hyper_init": "default",
-    "gate_warmup": 0.0,
-    "beta_warmup": 0.0,
-    "score_dropped": False,
-    "training_mask": MCAR((0.0, 0.5)),
-    "learning_rate_schedule": "constant",
-}
-ABLATIONS = {
-    "default": {},
-    "no dropout": {"training_mask": 0.0},
-    "points at random only": {"training_mask": MCAR((0.0, 0.5))},
-    "hidden points not scored": {"score_dropped": False},
-    "K = 1": {"n_components": 1},
-    "K = 10": {"n_components": 10},
-    "no flow": {"prior": "normal"},
-    "table encoder": {"encoder": "table"},
-    "pointconv encoder": {"encoder": "pointconv"},
-    "learned responsibilities": {"responsibility": "posterior"},
-    "logistic values": {"likelihood": "logistic"},
-    "paper's configuration": PAPER,
-}
+KEYS = ("part", "set", "variant", "seed")
 
 
 class Pictures:
@@ -257,8 +218,8 @@ def two_regions(seed=0):
     X, left = np.where(left, bright, dark).reshape(700, 144), left.reshape(700, 144)
     imputer = VaMoHImputer(
         grid_shape=(12, 12), n_components=2, latent_dim=8, rff_sigma=0.4,
-        hyper_hidden=(32, 64), generator_hidden=(16, 16), gate_hidden=(16, 16),
-        max_epochs=100, learning_rate=3e-3, device="cpu", random_state=seed,
+        hyper_hidden=(32, 64), generator_hidden=(16, 16), responsibility="exact",
+        max_epochs=120, learning_rate=3e-3, device="cpu", random_state=seed,
     )  # fmt: skip
     agrees = (imputer.fit(X[:600]).segment(X[600:]) == left[600:]).mean()
     entropy = imputer.entropy_map(X[600:]).mean()
@@ -266,23 +227,29 @@ def two_regions(seed=0):
 
 
 class Runner:
-    """Runs the cells that are not in the results yet."""
+    """Runs the cells that are not in the results yet, and keeps fitted models."""
 
     def __init__(self, arguments):
         self.arguments = arguments
-        keys = ("part", "table", "method", "seed")
-        self.done = finished_cells(arguments.out, keys)
-        self.keys = keys
+        self.done = finished_cells(arguments.out, KEYS)
 
     def todo(self, *cell):
         """Whether a cell is asked for and not there."""
         return cell[0] in self.arguments.parts and cell not in self.done
 
-    def write(self, cell, scores):
-        """Keep the scores of a cell."""
-        entry = dict(zip(self.keys, cell, strict=True)) | {"scores": scores}
-        append_line(self.arguments.out, entry | stamp())
-        print(entry, flush=True)
+    def write(self, cell, scores, **names):
+        """Keep the scores of a cell: a line for each of its tasks.
+
+        ``names`` says what the page shows as table and as method; by default the set
+        and the task, and the method.
+        """
+        part, name, method, seed = cell
+        for task, measured in scores.items():
+            shown = {"table": f"{name}, {task}", "method": method}
+            shown |= {k: v.format(task=task) for k, v in names.items()}
+            entry = shown | {"part": part, "set": name, "variant": method, "seed": seed}
+            append_line(self.arguments.out, entry | measured | stamp())
+            print(shown | measured, flush=True)
 
     def fit(self, method, name, pictures, seed, variant="default", **options):
         """Fitted imputer, its processor seconds; kept for other parts."""
@@ -303,29 +270,11 @@ class Runner:
             return
         pictures = load_set(name, self.arguments.data)
         imputer, seconds = self.fit(method, name, pictures, seed)
-        scores = inpainting(imputer, pictures) | {"fit cpu seconds": seconds}
+        scores = inpainting(imputer, pictures)
         if method == "vamoh":
             scores["reconstruction"] = reconstruct(imputer, pictures)
+        scores["fit"] = {"cpu seconds of fit": seconds}
         self.write(cell, scores)
-
-    def ablation(self, variant, seed):
-        """Variants of VaMoH on 14 x 14 digits, in 1,300 steps each."""
-        cell = ("ablation", "mnist14", variant, seed)
-        if not self.todo(*cell):
-            return
-        pictures = load_set("mnist14", self.arguments.data)
-        options = {"max_epochs": 23} | ABLATIONS[variant]
-        imputer, seconds = self.fit(
-            "vamoh", "mnist14", pictures, seed, variant, **options
-        )
-        last = {k: v for k, v in imputer.history_[-1].items() if isinstance(v, float)}
-        self.write(
-            cell,
-            inpainting(imputer, pictures)
-            | {"reconstruction": reconstruct(imputer, pictures)}
-            | {"samples": samples(imputer, pictures), "fit cpu seconds": seconds}
-            | {"last epoch": last},
-        )
 
     def others(self, seed):
         """Super-resolution, samples, segments."""
@@ -333,24 +282,25 @@ class Runner:
         if self.todo(*cell):
             pictures = load_set("mnist14", self.arguments.data)
             imputer, _ = self.fit("vamoh", "mnist14", pictures, seed)
-            self.write(cell, superresolution(imputer, self.arguments.data))
+            for method, score in superresolution(imputer, self.arguments.data).items():
+                scores = {"at 28 x 28": {"psnr": score}}
+                self.write(cell, scores, method=method)
         for name in ("digits", "mnist14"):
             cell = ("samples", name, "vamoh", seed)
             if self.todo(*cell):
                 pictures = load_set(name, self.arguments.data)
                 imputer, _ = self.fit("vamoh", name, pictures, seed)
-                self.write(cell, samples(imputer, pictures))
+                self.write(cell, {"samples": samples(imputer, pictures)})
         for number in (0, 1, 2):
             cell = ("segments", "two regions", "vamoh", number)
             if self.todo(*cell):
-                self.write(cell, two_regions(number))
+                self.write(cell, {"segments": two_regions(number)})
 
 
-def main():
-    """Run every cell that is not in the results yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_common_arguments(parser, RESULTS)
-    parts = ["inpainting", "superresolution", "samples", "segments", "ablation"]
+def parse(description, results, parts):
+    """Arguments of a script, and its runner."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    add_common_arguments(parser, results)
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
@@ -358,14 +308,18 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of convergence
-    runner = Runner(arguments)
+    return arguments, Runner(arguments)
+
+
+def main():
+    """Run every cell that is not in the results yet."""
+    parts = ["inpainting", "superresolution", "samples", "segments"]
+    arguments, runner = parse(__doc__, RESULTS, parts)
     for seed in arguments.seeds:
         for name in arguments.sets:
             for method in arguments.methods:
                 runner.inpainting(name, method, seed)
         runner.others(seed)
-        for variant in ABLATIONS:
-            runner.ablation(variant, seed)
 
 
 if __name__ == "__main__":

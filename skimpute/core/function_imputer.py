@@ -5,9 +5,10 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skimpute.core import bridge, noise
+from skimpute.core import bridge
 from skimpute.core.checks import check_count
 from skimpute.core.columns import blank_cells
+from skimpute.core.noise import normals, row_keys, uniforms
 from skimpute.core.placed_imputer import PlacedImputer
 
 _NEIGHBORS = 50  # that an interpolated residual is made of
@@ -64,7 +65,7 @@ class FunctionImputer(PlacedImputer):
         """
         check_count(n_importance, "n_importance")
         values, table, observed, target, shift = self._read_scored(X, scored)
-        keys = noise.row_keys(values, 0)
+        keys = row_keys(values, 0)
         log_prob = self._log_evidence(table, observed, keys, n_importance)
         if scored is not None:
             given = observed & ~target
@@ -77,7 +78,7 @@ class FunctionImputer(PlacedImputer):
         """Log density of the cells that are shown, standardised."""
 
         def estimate(rows, context, row_keys):
-            latent = noise.normals(row_keys, n_importance, self.module_.latent_dim)
+            latent = normals(row_keys, n_importance, self.module_.latent_dim)
             batch = self._batch(rows, context)
             weights = self.module_.log_weights(
                 batch, bridge.to_tensor(latent, self.device_)
@@ -153,7 +154,7 @@ class FunctionImputer(PlacedImputer):
         here = coords is None and grid_shape is None
         places = self.module_.places if here else self._new_places(coords, grid_shape)
         width = self._width if here else len(places) * self._n_channels
-        uniforms = rng.random((n_samples, width)) if noise else white[:, :0]
+        chances = rng.random((n_samples, width)) if noise else white[:, :0]
 
         def decode(rows, chance):
             z = self.module_.model.draw_prior(bridge.to_tensor(rows, self.device_))
@@ -168,7 +169,7 @@ class FunctionImputer(PlacedImputer):
             chance = chance.unflatten(-1, (len(places), -1))
             return (self._in_table_units(law.draw(chance)[0]),)
 
-        (drawn,) = self._in_blocks(decode, white, uniforms)
+        (drawn,) = self._in_blocks(decode, white, chances)
         if not here:
             return self._bounded(drawn)
         return self._as_table(self._encoder.finalise(self._unstandardise(drawn)))
@@ -227,6 +228,66 @@ class FunctionImputer(PlacedImputer):
             predicted = predicted + self._interpolate(residual, places)
         return self._bounded(predicted)
 
+    def sample_at(
+        self,
+        X,
+        coords=None,
+        *,
+        grid_shape=None,
+        n_imputations=None,
+        random_state=None,
+        noise=False,
+    ):
+        """Draw whole functions that go with what is known of each row.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Table with the columns of ``fit``.
+        coords, grid_shape
+            Places, as in :meth:`predict_at`; None is those of the columns.
+        n_imputations : int, default=None
+            How many draws; the constructor's number if None.
+        random_state : int, RandomState instance or None, default=None
+            Seed; a row's latent vectors are those that it has in :meth:`sample`.
+        noise : bool, default=False
+            Whether values are drawn; without, they are the mean given the latent
+            vector, and differ from what is known.
+
+        Returns
+        -------
+        functions : ndarray of shape (n_imputations, n_samples, n_places * n_channels)
+            Channels last; observed cells are not copied.
+
+        Raises
+        ------
+        ValueError
+            If ``n_imputations`` is below 1, or the places are impossible.
+        """
+        m = self.n_imputations if n_imputations is None else n_imputations
+        check_count(m, "n_imputations")
+        values, _ = self._encoder.code(self._validate_rows(X))
+        places = self._asked_places(coords, grid_shape)
+        keys = row_keys(values, bridge.seed_from(random_state))
+        width = len(places) * self._n_channels if noise else 0
+
+        def draw(rows, row_keys):
+            latent = normals(row_keys, m, self.module_.latent_dim)
+            z = self.module_.encode(self._batch(rows)).latent(
+                bridge.to_tensor(latent, self.device_)
+            )
+            law = self.module_.at_places(z, places)
+            if not noise:
+                return (self._in_table_units(law.mean()),)
+            chance = uniforms(row_keys, m, width, first_dim=latent.shape[-1])
+            chance = bridge.to_tensor(chance, self.device_)
+            return (
+                self._in_table_units(law.draw(chance.unflatten(-1, (len(places), -1)))),
+            )
+
+        (drawn,) = self._in_blocks(draw, self._standardise(values), keys, axes=[1])
+        return self._bounded(drawn)
+
     def _means_at(self, table, places):
         """Means at places of rows of the standardised table, in units of the data."""
 
@@ -240,9 +301,9 @@ class FunctionImputer(PlacedImputer):
         return means
 
     def _in_table_units(self, values):
-        """Values of the field (n_rows, n_points, d_y) in the units of the data."""
+        """Values of the field (..., n_points, d_y) in the units of the data."""
         low, width = (float(part[0]) for part in (self.module_.low, self.module_.width))
-        standardised = bridge.to_numpy(values.flatten(1)) * width + low
+        standardised = bridge.to_numpy(values.flatten(-2)) * width + low
         encoder = self._encoder
         return standardised * encoder.scale_[0] + encoder.mean_[0]
 
@@ -250,6 +311,13 @@ class FunctionImputer(PlacedImputer):
         """Values within the bounds that hold for every column."""
         low, high = self._encoder._low.min(), self._encoder._high.max()
         return np.clip(values, low, high)
+
+    def _asked_places(self, coords, grid_shape):
+        """Places that a user names, or those of the columns."""
+        if coords is None and grid_shape is None:
+            self._check_columns_are_alike("a function")
+            return self.module_.places
+        return self._new_places(coords, grid_shape)
 
     def _new_places(self, coords, grid_shape):
         """Coordinates of the network for places that a user names."""

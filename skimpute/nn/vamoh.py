@@ -185,9 +185,10 @@ class VaMoH(nn.Module):
         Largest size of a gate's logit.
     hyper_init : {"scaled", "default"}
         Start of the hypernetworks.
-    responsibility : {"prior", "posterior"}
-        Weights r of the components in the bound (eq. 6): the gates themselves, or a
-        network's that also sees the values, as in the authors' code.
+    responsibility : {"prior", "posterior", "exact"}
+        Weights r of the components in the bound (eq. 6): the gates themselves, a
+        network's that also sees the values, as in the authors' code, or the exact
+        posterior, with which the bound is the tightest over r.
     beta_z, beta_c : float
         Weights of the divergences of z and of the components.
     score_dropped : bool
@@ -245,6 +246,7 @@ class VaMoH(nn.Module):
         shared = {"hidden": gate_hidden, "bound": gate_bound}
         sizes = n_components, latent_dim, n_features
         self.gates = Gates(*sizes, **shared)
+        self.exact = responsibility == "exact"
         self.posterior_gates: Gates | None = None
         if responsibility == "posterior":
             self.posterior_gates = Gates(*sizes, d_y=d_y, **shared)
@@ -369,7 +371,9 @@ class VaMoH(nn.Module):
         mixture = self.decode(draws[0], features)
         log_prob = mixture.component_log_prob(torch.where(scored, values, 0.0), scored)
         log_r = mixture.log_gates
-        if self.posterior_gates is not None:
+        if self.exact:
+            log_r = (log_r + log_prob).log_softmax(1)
+        elif self.posterior_gates is not None:
             log_r = self.posterior_gates(draws[0], features, values)
         r = log_r.exp()
         reconstruction = weight * (r * log_prob).sum((1, 2))
