@@ -69,8 +69,12 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         components become levels of intensity: better maps, worse predictions.
     beta_z, beta_c : float, default=1.0, 1.0
         Weights of the divergences of the latent vector and of the components.
+    objective : {"bound", "neural_process"}, default="bound"
+        "bound" trains on the bound with q of what the encoder is shown, as the paper.
+        "neural_process" takes q of all that is known, and trains q of a part to cover
+        it: intervals hold better where little is known, predictions are a little worse.
     score_dropped : bool, default=True
-        Whether training scores what it hides from the encoder; not in the paper, where
+        Whether "bound" scores what it hides from the encoder; not in the paper, where
         conditional predictions come out worse.
     points_per_step : int, "auto" or None, default="auto"
         Decode so many random places in a step; "auto" is at most 1,024, None all.
@@ -181,6 +185,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         responsibility="prior",
         beta_z=1.0,
         beta_c=1.0,
+        objective="bound",
         score_dropped=True,
         points_per_step="auto",
         clip_norm=200.0,
@@ -224,6 +229,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         self.responsibility = responsibility
         self.beta_z = beta_z
         self.beta_c = beta_c
+        self.objective = objective
         self.score_dropped = score_dropped
         self.points_per_step = points_per_step
         self.clip_norm = clip_norm

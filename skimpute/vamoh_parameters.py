@@ -43,6 +43,7 @@ VAMOH_CONSTRAINTS: dict = {
     "responsibility": [StrOptions({"prior", "posterior", "exact"})],
     "beta_z": [_WEIGHT],
     "beta_c": [_WEIGHT],
+    "objective": [StrOptions({"bound", "neural_process"})],
     "score_dropped": ["boolean"],
     "points_per_step": [_COUNT, _AUTO, None],
     "clip_norm": [Interval(Real, 0, None, closed="neither")],
@@ -145,6 +146,7 @@ class VaMoHParameters:
             responsibility=self.responsibility,
             beta_z=self.beta_z,
             beta_c=self.beta_c,
+            objective=self.objective,
             score_dropped=self.score_dropped,
             points_per_step=points_per_step,
         )

@@ -40,6 +40,7 @@ ABLATIONS = {
     "default": {},
     "no dropout": {"training_mask": 0.0},
     "points at random only": {"training_mask": MCAR((0.0, 0.5))},
+    "neural process objective": {"objective": "neural_process"},
     "hidden points not scored": {"score_dropped": False},
     "K = 1": {"n_components": 1},
     "K = 10": {"n_components": 10},

@@ -85,16 +85,20 @@ class FieldVaMoH(OnePhase):
         x = torch.cat([batch.xc, batch.xt], 1)
         observed = torch.cat([batch.yc_observed, batch.yt_observed], 1)
         values = self.to_field(torch.cat([batch.yc, batch.yt], 1))
-        context = observed.any(-1)
+        known = observed.any(-1)
+        context = known.clone()
         context[:, batch.xc.shape[1] :] = False
-        scored = observed
-        if not self.model.score_dropped:
-            scored = observed & context.unsqueeze(-1)
-        seen = self._seen(values, observed)
-        bound = self.model.bound(
-            torch.where(observed, values, 0.0), context, scored, x, generator, x, seen
+        objective = self.model.objective_of(
+            torch.where(observed, values, 0.0),
+            context,
+            known,
+            observed,
+            x,
+            generator,
+            x=x,
+            seen=self._seen(values, observed),
         )
-        return -bound / observed.sum((1, 2)).float().mean().clamp(min=1.0)
+        return -objective / observed.sum((1, 2)).float().mean().clamp(min=1.0)
 
     def encode(self, batch):
         """Posterior q(z | context) of each function."""

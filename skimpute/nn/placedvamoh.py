@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from skimpute.nn.heads import TableLayout
-from skimpute.nn.vaeac import gaussian_log_prob
 from skimpute.nn.vamoh import Mixture, VaMoH
 
 _MIN_PROBABILITY = 0.01  # of a category; its slot's mean may be anything
@@ -298,12 +297,16 @@ class PlacedVaMoH(nn.Module):
     def loss(self, batch, generator, phase="fit"):
         """Minus the bound of each row (eq. 6) per slot, nats, in units of the field."""
         values, context, observed = self.points_of(batch)
-        scored = observed
-        if not self.model.score_dropped:
-            scored = observed & context.unsqueeze(-1)
-        x = self._own_places(values)
-        bound = self.model.bound(values, context, scored, self.places, generator, x)
-        return -bound / self.layout.n_slots
+        objective = self.model.objective_of(
+            values,
+            context,
+            observed.all(-1),
+            observed,
+            self.places,
+            generator,
+            x=self._own_places(values),
+        )
+        return -objective / self.layout.n_slots
 
     def validate(self, batch, generator):
         """Minus the log density of the target slots given the context, per slot."""
@@ -386,6 +389,5 @@ class PlacedVaMoH(nn.Module):
         log_prob = log_prob + rows.label_log_prob(
             batch.values[:, labels], batch.context[:, labels]
         )
-        prior = self.model.prior_log_prob(z)
-        weights = log_prob + prior - gaussian_log_prob(z, q.mean, q.std)
+        weights = log_prob + self.model.log_importance(q, z)
         return torch.where(q.unknown, 0.0, weights)

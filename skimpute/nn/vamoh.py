@@ -7,6 +7,7 @@ References
 ----------
 .. [1] Koyuncu et al. (2023), "Variational Mixture of HyperGenerators for Learning
    Distributions over Functions", ICML. Equation numbers below are this paper's.
+.. [2] Garnelo et al. (2018), "Neural Processes".
 """
 
 import math
@@ -191,8 +192,12 @@ class VaMoH(nn.Module):
         posterior, with which the bound is the tightest over r.
     beta_z, beta_c : float
         Weights of the divergences of z and of the components.
+    objective : {"bound", "neural_process"}
+        "bound": the bound with q of the points that the encoder is shown.
+        "neural_process": with q of all known points, less its divergence from q of
+        those that are shown, which so learns to cover what they leave open [2]_.
     score_dropped : bool
-        Whether points that the encoder is not shown in training are scored too.
+        Whether points that the encoder is not shown are scored too in the first.
     points_per_step : int or None
         Decode so many random points in a training step; None decodes all.
     """
@@ -227,6 +232,7 @@ class VaMoH(nn.Module):
         responsibility="prior",
         beta_z=1.0,
         beta_c=1.0,
+        objective="bound",
         score_dropped=True,
         points_per_step=None,
     ):
@@ -256,6 +262,7 @@ class VaMoH(nn.Module):
         self.flow_kl, self.n_flow_draws = flow_kl, n_flow_draws
         self.flow_warmup, self.gate_warmup = flow_warmup, gate_warmup
         self.beta_warmup, self.beta_z, self.beta_c = beta_warmup, beta_z, beta_c
+        self.objective = objective
         self.score_dropped, self.points_per_step = score_dropped, points_per_step
         self.equal_gates, self.in_flow, self.kl_weight = False, True, 1.0
         self.terms: dict[str, torch.Tensor] = {}
@@ -343,26 +350,55 @@ class VaMoH(nn.Module):
 
     # -- objective
 
-    def bound(self, values, context, scored, places, generator, x=None, seen=None):
-        """Evidence lower bound of each function (eq. 6), nats.
+    def objective_of(
+        self, values, context, known, observed, places, generator, *, x=None, seen=None
+    ):
+        """What training raises, of each function, nats.
 
         Parameters
         ----------
         values : Tensor of shape (n_functions, n_points, d_y)
-        context : Tensor of shape (n_functions, n_points), bool
-            Points that the encoder sees.
+        context, known : Tensor of shape (n_functions, n_points), bool
+            Points that the encoder is shown, and those that it could be shown.
+        observed : Tensor of shape (n_functions, n_points, d_y), bool
+        places, generator
+            As in :meth:`bound`.
+        x : Tensor or None, default=None
+            As in :meth:`infer`.
+        seen : Tensor of shape (n_functions, n_points, d), default=None
+            What the encoder sees instead of the values.
+
+        Returns
+        -------
+        objective : Tensor of shape (n_functions,)
+        """
+        seen = values if seen is None else seen
+        q = self.infer(seen, context, x)
+        if self.objective == "bound":
+            if not self.score_dropped:
+                observed = observed & context.unsqueeze(-1)
+            return self.bound(q, values, observed, places, generator)
+        whole = self.infer(seen, known, x)
+        apart = gaussian_kl(whole.mean, whole.std, q.mean, q.std)
+        objective = self.bound(whole, values, observed, places, generator)
+        self._report(values, kl_context=apart)
+        return objective - self.kl_weight * apart
+
+    def bound(self, q, values, scored, places, generator):
+        """Evidence lower bound of each function (eq. 6), nats.
+
+        Parameters
+        ----------
+        q : Posterior
+            Of z, given some of the points.
+        values : Tensor of shape (n_functions, n_points, d_y)
         scored : Tensor of shape (n_functions, n_points, d_y), bool
             Values whose density is bounded.
         places : Tensor of shape (n_points, d_x) or (n_functions, n_points, d_x)
             Coordinates.
         generator : torch.Generator
             Source of noise, and of the points that are decoded.
-        x : Tensor or None, default=None
-            As in :meth:`infer`.
-        seen : Tensor of shape (n_functions, n_points, d), default=None
-            What the encoder sees instead of the values.
         """
-        q = self.infer(values if seen is None else seen, context, x)
         shape = (self.n_flow_draws, *q.mean.shape)
         device = q.mean.device
         draws = q.draw(torch.randn(shape, generator=generator, device=device))
@@ -422,23 +458,6 @@ class VaMoH(nn.Module):
             for number, share in enumerate(use):
                 self.terms[f"component_{number}"] = share
 
-    def log_weights(self, values, context, scored, places, noise, x=None):
-        """Log importance weights: their log mean exp estimates log p(scored values).
-
-        Parameters
-        ----------
-        values, context, scored, places, x :
-            As in :meth:`bound`; of the components the sum is taken.
-        noise : Tensor of shape (n_draws, n_functions, latent_dim)
-            Standard normal.
-
-        Returns
-        -------
-        log_weights : Tensor of shape (n_draws, n_functions)
-        """
-        q = self.infer(values, context, x)
-        z = q.draw(noise)
-        mixture = self.decode(z, self.features(places))
-        y, scored = torch.where(scored, values, 0.0), scored.expand_as(values)
-        log_prob = mixture.log_prob(y, scored)
-        return log_prob + self.prior_log_prob(z) - gaussian_log_prob(z, q.mean, q.std)
+    def log_importance(self, q, z):
+        """Log of p(z) / q(z): times p(values | z) it is the importance weight of z."""
+        return self.prior_log_prob(z) - gaussian_log_prob(z, q.mean, q.std)

@@ -48,6 +48,17 @@ def data(n_rows=5, d_y=1, seed=0):
     return values, context, scored, torch.linspace(-1, 1, N_POINTS).double()[:, None]
 
 
+def bound_of(model, values, context, scored, places, generator):
+    return model.bound(model.infer(values, context), values, scored, places, generator)
+
+
+def log_weights(model, values, context, scored, places, noise):
+    q = model.infer(values, context)
+    z = q.draw(noise)
+    log_prob = model.decode(z, model.features(places)).log_prob(values, scored)
+    return log_prob + model.log_importance(q, z)
+
+
 LIKELIHOODS = ["gaussian", "logistic", "cb", "bernoulli"]
 
 
@@ -169,10 +180,10 @@ def test_only_the_full_divergence_reaches_the_encoder(flow_kl, reaches):
 
 def test_weights_that_are_the_gates_cost_nothing():
     model = make()
-    model.bound(*data(), chance())
+    bound_of(model, *data(), chance())
     assert float(model.terms["kl_c"]) == 0.0
     other = make(responsibility="posterior")
-    other.bound(*data(), chance())
+    bound_of(other, *data(), chance())
     assert float(other.terms["kl_c"]) > 0.0
 
 
@@ -191,8 +202,44 @@ def test_bound_with_exact_responsibilities_is_the_marginal_density():
     exact = mixture.responsibilities(values, scored).log()
     del model.posterior_gates
     object.__setattr__(model, "posterior_gates", lambda *_: exact)
-    bound = model.bound(values, context, scored, places, chance())
+    bound = bound_of(model, values, context, scored, places, chance())
     torch.testing.assert_close(bound, mixture.log_prob(values, scored))
+
+
+def test_exact_responsibilities_give_the_marginal_density_in_training_too():
+    model = make(responsibility="exact", n_flows=None)
+    model.kl_weight = 0.0
+    values, context, scored, places = data()
+    draws = torch.randn(8, 5, LATENT, generator=chance()).double()
+    q = model.infer(values, context)
+    noise = torch.randn(draws.shape, generator=chance(), dtype=torch.float32)
+    mixture = model.decode(q.draw(noise.double())[0], model.features(places))
+    bound = bound_of(model, values, context, scored, places, chance())
+    torch.testing.assert_close(bound, mixture.log_prob(values, scored))
+
+
+def test_neural_process_objective_is_the_bound_of_all_less_a_divergence():
+    model = make(objective="neural_process")
+    values, context, scored, places = data()
+    known = torch.ones_like(context)
+    found = model.objective_of(values, context, known, scored, places, chance())
+    bound = bound_of(model, values, known, scored, places, chance())
+    whole, part = model.infer(values, known), model.infer(values, context)
+    p, q = (torch.distributions.Normal(r.mean, r.std) for r in (whole, part))
+    apart = torch.distributions.kl_divergence(p, q).sum(-1)
+    torch.testing.assert_close(found, bound - apart)
+    same = model.objective_of(values, known, known, scored, places, chance())
+    torch.testing.assert_close(same, bound)
+
+
+def test_hidden_points_are_scored_if_asked():
+    values, context, scored, places = data()
+    known = torch.ones_like(context)
+    for score_dropped, of in ((True, scored), (False, scored & context[..., None])):
+        model = make(score_dropped=score_dropped)
+        found = model.objective_of(values, context, known, scored, places, chance())
+        expected = bound_of(model, values, context, of, places, chance())
+        assert torch.equal(found, expected)
 
 
 def test_bound_lies_below_the_importance_estimate():
@@ -202,11 +249,11 @@ def test_bound_lies_below_the_importance_estimate():
     with torch.no_grad():
         bounds = torch.stack(
             [
-                model.bound(values, context, scored, places, chance(seed))
+                bound_of(model, values, context, scored, places, chance(seed))
                 for seed in range(60)
             ]
         )
-        weights = model.log_weights(values, context, scored, places, noise)
+        weights = log_weights(model, values, context, scored, places, noise)
         estimate = torch.logsumexp(weights, 0) - math.log(400)
         few = torch.logsumexp(weights[:3], 0) - math.log(3)
     assert bounds.mean() < few.mean() < estimate.mean()
@@ -219,7 +266,7 @@ def test_density_is_exact_where_generators_ignore_z():
     values, context, scored, places = data()
     noise = torch.randn(20_000, 5, LATENT, generator=chance()).double()
     with torch.no_grad():
-        weights = model.log_weights(values, context, scored, places, noise)
+        weights = log_weights(model, values, context, scored, places, noise)
     estimate = torch.logsumexp(weights, 0) - math.log(20_000)
     exact = torch.distributions.Normal(0.0, 1.0).log_prob(values).sum((1, 2))
     torch.testing.assert_close(estimate, exact, atol=0.1, rtol=0)
@@ -229,18 +276,22 @@ def test_one_component_needs_no_gates():
     one, other = make(n_components=1), make(n_components=1)
     for parameter in other.gates.parameters():
         parameter.data.add_(3.0)
-    assert torch.equal(one.bound(*data(), chance()), other.bound(*data(), chance()))
+    assert torch.equal(
+        bound_of(one, *data(), chance()), bound_of(other, *data(), chance())
+    )
 
 
 def test_a_part_of_the_points_stands_for_all():
     whole, part = make(), make(points_per_step=4)
-    expected = whole.bound(*data(), chance()).mean()
+    expected = bound_of(whole, *data(), chance()).mean()
     with torch.no_grad():
-        found = torch.stack([part.bound(*data(), chance(s)).mean() for s in range(800)])
+        found = torch.stack(
+            [bound_of(part, *data(), chance(s)).mean() for s in range(800)]
+        )
     # the noise of z differs from seed to seed too
     spread = found.std() / 800**0.5
     with torch.no_grad():
-        draws = [whole.bound(*data(), chance(s)).mean() for s in range(800)]
+        draws = [bound_of(whole, *data(), chance(s)).mean() for s in range(800)]
         expected = torch.stack(draws).mean()
     assert abs(found.mean() - expected) < 4 * spread
     part.eval()
@@ -256,8 +307,8 @@ def test_values_that_are_not_scored_do_not_matter():
     context = context & (torch.arange(N_POINTS) < 9)
     changed = values.clone()
     changed[:, 9:] = 1e6
-    one = model.bound(values, context, scored, places, chance())
-    other = model.bound(changed, context, scored, places, chance())
+    one = bound_of(model, values, context, scored, places, chance())
+    other = bound_of(model, changed, context, scored, places, chance())
     assert torch.equal(one, other)
 
 
@@ -265,8 +316,8 @@ def test_places_of_each_function_give_the_same_as_shared_ones():
     model = make()
     values, context, scored, places = data()
     own = places.expand(5, -1, -1)
-    one = model.bound(values, context, scored, places, chance())
-    other = model.bound(values, context, scored, own, chance())
+    one = bound_of(model, values, context, scored, places, chance())
+    other = bound_of(model, values, context, scored, own, chance())
     torch.testing.assert_close(one, other)
 
 
@@ -296,7 +347,7 @@ def test_gradients_reach_all_parameters():
     model.train()
     model.progress(1.0)
     values, context, scored, places = data()
-    (-model.bound(values, context, scored, places, chance()).mean()).backward()
+    (-bound_of(model, values, context, scored, places, chance()).mean()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
