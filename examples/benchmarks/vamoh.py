@@ -7,8 +7,8 @@ x 32 faces, five people held out). Values are between 0 and 1. Masks: a centred 
 of 0.43 of the side, the right half, 50 and 90 % of the points at random; in a picture
 of several channels whole points. All methods get the same masks. PSNR is over the
 hidden values of all pictures together, ``by point`` over squared norms of the channels
-(eq. 19 of the paper). CRPS, energy score and coverage are of the same draws. ``vamoh_np`` has
-``objective="neural_process"``.
+(eq. 19 of the paper). CRPS, energy score and coverage are of the same draws.
+``vamoh_np`` has ``objective="neural_process"``.
 
 ``samples`` compares 500 draws of the prior with 500 test pictures, by the first 40
 principal components of the training pictures: their energy distance, and precision and
