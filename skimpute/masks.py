@@ -248,7 +248,7 @@ class Region(MaskGenerator):
     """One side of a line, or a box, hidden in each row, wherever columns have places.
 
     Half of the rows lose all places beyond a line (a plane in space) of random
-    direction, the others the box around a place of theirs.
+    direction, the others the box around one of the places.
 
     Parameters
     ----------
@@ -283,14 +283,17 @@ class Region(MaskGenerator):
     def context(self, observed, generator):  # noqa: D102
         n_rows, n_columns = observed.shape
         chance = {"generator": generator, "device": observed.device}
-        places = torch.as_tensor(
-            np.asarray(self.coords, dtype=np.float32), device=observed.device
-        )
-        if places.ndim != 2 or len(places) != n_columns:
+        coords = np.asarray(self.coords, dtype=np.float64)
+        if coords.ndim != 2 or len(coords) != n_columns:
             raise ValueError(
                 f"coords must have one row for each of the {n_columns} columns, got "
-                f"shape {tuple(places.shape)}."
+                f"shape {coords.shape}."
             )
+        extent = np.ptp(coords, axis=0).max() or 1.0
+        places = torch.as_tensor(
+            ((coords - coords.min(axis=0)) / extent).astype(np.float32),
+            device=observed.device,
+        )
         direction = torch.randn(n_rows, places.shape[1], **chance)
         centre = places[torch.randint(n_columns, (n_rows,), **chance)]
         rate = self._low + (self._high - self._low) * torch.rand(n_rows, 1, **chance)
@@ -300,7 +303,7 @@ class Region(MaskGenerator):
             inside = torch.maximum(inside, (axis - at[:, None]).abs())
         half = torch.rand(n_rows, 1, **chance) < 0.5
         order = torch.where(half, beyond, inside)
-        order = order + 1e-4 * torch.rand(order.shape, **chance) * places.abs().amax()
+        order = order + 1e-4 * torch.rand(order.shape, **chance)  # ties by chance
         rank = order.argsort(1).argsort(1)
         return observed & (rank >= (rate * n_columns).round())
 

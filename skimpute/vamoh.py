@@ -7,13 +7,21 @@ import torch
 from scipy.special import logsumexp
 from sklearn.utils.validation import check_is_fitted
 
-from skimpute.core import bridge, noise
+from skimpute.core import bridge
+from skimpute.core import noise as noise_of
 from skimpute.core.absolute_regressor import AbsoluteRegressor
 from skimpute.core.box import surface_dims
-from skimpute.core.checks import Integral, Interval, check_count
+from skimpute.core.checks import (
+    Integral,
+    Interval,
+    check_count,
+    validate_coordinates,
+)
+from skimpute.core.fields import as_labels, group_codes
 from skimpute.nn.fieldvamoh import FieldVaMoH
 from skimpute.vamoh_parameters import VAMOH_CONSTRAINTS, VaMoHParameters
 
+_SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
 _FEWEST_STEPS = 100  # of an epoch
 _ROWS_AT_ONCE, _DRAWS_AT_ONCE = 256, 8  # places and draws of a block
 
@@ -271,7 +279,6 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
             d_y,
             n_points=self._n_points,
             n_dims=self._n_dims,
-            d_seen=2 * d_y if d_y > 1 else d_y,
         )
         return FieldVaMoH(model, d_y, self._limits)
 
@@ -282,7 +289,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
 
     def _look_at_module(self):
         n_steps = max(_FEWEST_STEPS, len(self._groups) // self.batch_size)
-        self._warn_of_collapse(self.n_epochs_ * n_steps)
+        self._end_training(self.n_epochs_ * n_steps)
 
     # -- predictions
 
@@ -296,11 +303,9 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
             variance = std.square().mean(0) + mean.var(0, correction=0)
             return mean.mean(0)[0], variance.sqrt()[0]
 
-        latent = noise.quasi_normals(self.n_draws, self.module_.latent_dim)
+        latent = noise_of.quasi_normals(self.n_draws, self.module_.latent_dim)
         mean, std = self._decode(state, x, code, lambda group: latent, moments)
-        low, width = (
-            bridge.to_numpy(part) for part in (self.module_.low, self.module_.width)
-        )
+        low, width = self._limits_of_module()
         return mean * width + low, std * width
 
     def _decode(self, state, x, code, latent_of, read, *others):
@@ -365,8 +370,8 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
             Draws per function: one latent vector each, so that the values of a draw fit
             together.
         random_state : int, RandomState instance or None, default=None
-            Seed; latent vectors depend on it and on the context of a function, noise on
-            it and on the row.
+            Seed; latent vectors depend on it and on what is known of a function (of one
+            without context, on its label), noise on the place too.
         noise : bool, default=True
             Whether to draw values; without, they are the mean given the latent vector.
 
@@ -384,46 +389,97 @@ n_samples)
         check_is_fitted(self)
         seed = bridge.seed_from(random_state)
         x, code = self._places(X, groups)
-        if self._is_trained:
-            samples = self._draw_functions(x, code, n_samples, seed, noise)
-        else:
-            samples = np.zeros((len(x), len(self._unit), n_samples))
-            if noise:
-                samples = self._noise(x, code, n_samples, seed, normal=True)
-        samples = np.moveaxis(self._in_data_units(np.moveaxis(samples, 1, -1)), -1, 1)
-        return samples[:, 0] if self._n_channels is None else samples
-
-    def _noise(self, x, code, n_samples, seed, normal=False):
-        """Noise of every row's own stream, (n_places, d_y, n_samples)."""
-        keys = noise.row_keys(np.column_stack([x, code.astype(np.float64)]), seed)
-        draw = noise.normals if normal else noise.uniforms
-        return np.moveaxis(draw(keys, n_samples, len(self._unit)), 0, -1)
-
-    def _draw_functions(self, x, code, n_samples, seed, noisy):
-        """Standardised values of drawn functions, (n_places, d_y, n_samples)."""
-        states = np.array([np.concatenate(state[:2]) for state in self._state])
-        keys = noise.row_keys(states.astype(np.float64), seed)
+        keys, code = self._function_keys(X, groups, code, seed)
         # In whole blocks: a draw must not see how many there are.
         n_drawn = -(-n_samples // _DRAWS_AT_ONCE) * _DRAWS_AT_ONCE
-        latent = noise.normals(keys, n_drawn, self.module_.latent_dim)
-        chance = self._noise(x, code, n_drawn, seed) if noisy else x[:, :0]
+        own = np.column_stack([x, keys[code].astype(np.float64)])
+        rows = noise_of.row_keys(own, seed)
+        shape = n_drawn, len(self._unit)
+        if not self._is_trained:
+            drawn = noise_of.normals(rows, *shape) * float(noise)
+        else:
+            chances = (
+                noise_of.uniforms(rows, *shape)
+                if noise
+                else np.empty((n_drawn, len(x), 0))
+            )
+            drawn = self._draw_functions(x, code, keys, n_drawn, chances)
+        samples = np.moveaxis(self._in_data_units(drawn[:n_samples]), 0, -1)
+        return samples[:, 0] if self._n_channels is None else samples
+
+    def _function_keys(self, X, groups, code, seed):
+        """Key of the latent vectors of every function that rows belong to.
+
+        Of a function in the context by what is known of it, whatever its order, of
+        others by their label. Returned are the keys, those of the context first, and
+        the number of the key of each row.
+        """
+        points = self.context_
+        content = noise_of.cell_hashes(np.where(points.observed, points.y, np.nan))
+        content = content.sum(axis=1, dtype=np.uint64)
+        content ^= noise_of.cell_hashes(points.x).sum(axis=1, dtype=np.uint64)
+        hashes = np.zeros(len(self._groups), dtype=np.uint64)
+        np.add.at(hashes, points.code, noise_of.mixed(content))
+        unknown = np.flatnonzero(code < 0)
+        if len(unknown):
+            _, labels = validate_coordinates(
+                self, X, reset=False, group_column=self.group_column
+            )
+            labels = as_labels(labels if groups is None else groups)[unknown]
+            number, different = group_codes(labels)
+            code = code.copy()
+            code[unknown] = len(hashes) + number
+            names = np.array([noise_of.text_hash(str(label)) for label in different])
+            hashes = np.append(hashes, names.astype(np.uint64))
+        return noise_of.mixed(
+            hashes ^ noise_of.mixed(np.array([seed], np.uint64))
+        ), code
+
+    def _draw_functions(self, x, code, keys, n_drawn, chances):
+        """Standardised values of drawn functions, (n_drawn, n_places, d_y)."""
+        latent = noise_of.normals(keys, n_drawn, self.module_.latent_dim)
+        n_known = len(self._groups)
+        states = self._state[:n_known] + self._state[-1:] * (len(keys) - n_known)
 
         def read(law, uniforms):
-            if not noisy:
-                return (law.mean()[:, 0].permute(1, 2, 0),)
-            # (n_places, d_y, n_draws) -> (n_draws, 1, n_places, d_y)
-            uniforms = bridge.to_tensor(np.moveaxis(uniforms, -1, 0), self.device_)
-            return (law.draw(uniforms.unsqueeze(1))[:, 0].permute(1, 2, 0),)
+            if not uniforms.shape[-1]:
+                return (law.mean()[:, 0].transpose(0, 1),)  # places first
+            uniforms = bridge.to_tensor(uniforms.swapaxes(0, 1), self.device_)
+            return (law.draw(uniforms.unsqueeze(1))[:, 0].transpose(0, 1),)
 
-        inside = np.clip(self._coordinates.transform(x), -1e6, 1e6)
         (drawn,) = self._decode(
-            self._state, inside, code, lambda group: latent[:, group], read, chance
+            states,
+            self._inside(self._coordinates.transform(x)),
+            code,
+            lambda function: latent[:, function],
+            read,
+            chances.swapaxes(0, 1),
         )
-        low, width = (
-            bridge.to_numpy(part)[:, None]
-            for part in (self.module_.low, self.module_.width)
-        )
-        return drawn[..., :n_samples] * width + low
+        low, width = self._limits_of_module()
+        return drawn.swapaxes(0, 1) * width + low
+
+    def _outside(self, standardised):
+        """Values that a bounded likelihood cannot hold."""
+        if not self.bounded:
+            return np.zeros(standardised.shape, dtype=bool)
+        low, width = self._limits_of_module()
+        with np.errstate(invalid="ignore"):  # NaN is nowhere
+            field = (standardised - low) / width
+        return (field < -_SLACK) | (field > 1 + _SLACK)
+
+    def _set_context(self, points):
+        if self._is_trained and self._outside(points.y)[points.observed].any():
+            warnings.warn(
+                "y holds values outside the range of fit, which are seen as its ends: "
+                f"likelihood={self.likelihood!r} knows nothing beyond.",
+                UserWarning,
+                stacklevel=3,
+            )
+        super()._set_context(points)
+
+    def _limits_of_module(self):
+        parts = self.module_.low, self.module_.width
+        return [bridge.to_numpy(part, np.float64) for part in parts]
 
     def log_prob(self, X, y, groups=None):
         """Log predictive density of each row, given the context.
@@ -448,7 +504,7 @@ n_samples)
         x, code = self._places(X, groups)
         _, y, _ = self._read_rows(X, y, groups, reset=False)
         standardised, known = self._standardise(y), ~np.isnan(y)
-        latent = noise.quasi_normals(self.n_draws, self.module_.latent_dim)
+        latent = noise_of.quasi_normals(self.n_draws, self.module_.latent_dim)
 
         def read(law, values, scored):
             scored = bridge.to_tensor(scored, self.device_, torch.bool)
@@ -456,7 +512,7 @@ n_samples)
             values = torch.where(scored, values, 0.0)
             return (law.point_log_prob(values, scored)[:, 0].T,)  # (n_places, n_draws)
 
-        inside = np.clip(self._coordinates.transform(x), -1e6, 1e6)
+        inside = self._inside(self._coordinates.transform(x))
         (log_prob,) = self._decode(
             self._state,
             inside,
@@ -467,8 +523,9 @@ n_samples)
             known,
         )
         log_prob = logsumexp(log_prob, axis=1) - np.log(self.n_draws)
+        log_prob[self._outside(standardised).any(axis=1)] = -np.inf
         if self.module_.model.values.density:
-            width = bridge.to_numpy(self.module_.width)
+            _, width = self._limits_of_module()
             log_prob = log_prob - known @ np.log(self._unit * self._spread * width)
         return np.where(known.any(axis=1), log_prob, 0.0)
 

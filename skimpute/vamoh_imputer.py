@@ -1,5 +1,6 @@
 """VaMoHImputer: a distribution over functions, learned from rows known in part."""
 
+import copy
 import math
 import warnings
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from skimpute.core import bridge
 from skimpute.core.box import BoxCoordinates, surface_dims
 from skimpute.core.checks import Integral, Interval, StrOptions
 from skimpute.core.function_imputer import FunctionImputer
@@ -16,6 +18,7 @@ from skimpute.nn.placedvamoh import PlacedVaMoH
 from skimpute.vamoh_parameters import VAMOH_CONSTRAINTS, VaMoHParameters
 
 _STEPS, _MOST_EPOCHS = 3000, 300  # of max_epochs=None
+_SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
 
 
 class VaMoHImputer(VaMoHParameters, FunctionImputer):
@@ -173,9 +176,12 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
     of the hypernetworks. The cells of a draw share a latent vector and thus fit
     together, but what is finer than the generators know is noise of each cell.
 
-    Differences from the paper: gates weigh the components in the bound, hidden values
-    are scored, whole regions are hidden, the divergence from the flow is whole, and
-    the encoder of grids is convolutional; all but the last by a parameter.
+    Differences from the paper, each by a parameter: gates weigh the components in the
+    bound, hidden values are scored, whole regions are hidden, the divergence from the
+    flow is whole, and the encoder is another. Rows without any value are drawn from the
+    prior. Of several channels the encoder sees which are known.
+
+    There is no ``with_grid``: the encoder knows its places. See :meth:`predict_at`.
 
     References
     ----------
@@ -336,6 +342,11 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
             self._n_channels, self._axes = n_channels, tuple(axes)
             self._read_coords_of_grid(places)
             return places
+        if self.n_channels > 1 and self._encoder.categorical.any():
+            raise ValueError(
+                f"n_channels={self.n_channels} needs columns of numbers, and X has "
+                "categorical ones. Code them, or pass n_channels=1."
+            )
         if n_slots % self.n_channels:
             raise ValueError(
                 f"n_channels must divide the number of columns, {n_slots}, got "
@@ -383,9 +394,15 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
             self._observed_values = self._standardise(values)
         super()._fit_table(values, seed)
         vars(self).pop("_observed_values", None)
-        self._warn_of_collapse(
-            self.n_epochs_ * math.ceil(len(values) / self.batch_size)
-        )
+        self._end_training(self.n_epochs_ * math.ceil(len(values) / self.batch_size))
+
+    def _can_go_on(self, n_categories, places):
+        if not super()._can_go_on(n_categories, places):
+            return False
+        if self.bounded:
+            self.module_ = copy.deepcopy(self.module_)
+            self.module_.set_limits(*self._limits(n_categories))
+        return True
 
     def _build_module(self, n_categories):
         places = self._places
@@ -436,25 +453,32 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         return torch.tensor(low).float(), torch.tensor(high).float()
 
     def _batch(self, standardised, context=None):
-        batch = super()._batch(standardised, context)
-        if self.bounded:
-            self._warn_of_range(batch)
-        return batch
-
-    def _warn_of_range(self, batch):
-        """Warn of values that the likelihood cannot hold; they are clipped."""
-        module = self.module_
-        slots = module.layout.encode(batch.values, batch.observed)
-        field = module.units.to_field(slots)
-        known = batch.observed[:, module.layout.column]
-        outside = known & ((field < -1e-4) | (field > 1 + 1e-4))
-        if outside.any():
+        if self._outside(standardised).any():
             warnings.warn(
                 "X holds values outside the range of fit, which are seen as its ends: "
                 f"likelihood={self.likelihood!r} knows nothing beyond.",
                 UserWarning,
                 stacklevel=2,
             )
+        return super()._batch(standardised, context)
+
+    def _outside(self, table):
+        if not self.bounded:
+            return super()._outside(table)
+        module = self.module_
+        slots = table[:, ~self._encoder.categorical]
+        numbers = ~module.layout.slot_is_category
+        low, width, flips = (
+            bridge.to_numpy(part[numbers], np.float64)
+            for part in (module.low, module.width, module.flips)
+        )
+        with np.errstate(invalid="ignore"):  # gaps are nowhere
+            field = (slots * flips - low) / width
+        outside = np.zeros(table.shape, dtype=bool)
+        outside[:, ~self._encoder.categorical] = (field < -_SLACK) | (
+            field > 1 + _SLACK
+        )
+        return outside
 
     def _mask(self):
         if not isinstance(self.training_mask, str) or self.training_mask != "auto":

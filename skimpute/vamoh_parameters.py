@@ -78,9 +78,7 @@ class VaMoHParameters:
             given[name] = tuple(int(width) for width in value)
         return given
 
-    def _build_model(
-        self, kind, places, d_y, *, n_points, n_dims, grid_shape=None, d_seen=None
-    ):
+    def _build_model(self, kind, places, d_y, *, n_points, n_dims, grid_shape=None):
         """The model of functions.
 
         Parameters
@@ -95,8 +93,6 @@ class VaMoHParameters:
             Points of a function, and the dimension of what they fill.
         grid_shape : tuple of int, default=None
             Of a grid.
-        d_seen : int, default=None
-            What the encoder sees of a point, if it is not d_y numbers.
         """
         widths = self._widths()
         sizes = automatic_sizes(
@@ -114,7 +110,7 @@ class VaMoHParameters:
         encoder = make_encoder(
             kind,
             sizes,
-            d_y if d_seen is None else d_seen,
+            2 * d_y if d_y > 1 else d_y,  # see VaMoH.read
             2 * sizes.latent_dim,
             places=places,
             grid_shape=grid_shape,
@@ -151,8 +147,9 @@ class VaMoHParameters:
             points_per_step=points_per_step,
         )
 
-    def _warn_of_collapse(self, n_steps):
-        """Warn where training ended without use of z, or of some components."""
+    def _end_training(self, n_steps):
+        """Leave the warm-ups, and warn where training ended in one or in a collapse."""
+        self.module_.progress(1.0)  # one prior and the gates, whenever it stopped
         if not self.history_ or n_steps < _ENOUGH_STEPS:
             return
         last = self.history_[-1]

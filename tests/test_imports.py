@@ -86,7 +86,8 @@ ARROWS = {
         *("core.placed_imputer", "core.trained", "core.places", "core.lattice"),
         *BELOW_BASE,
     },
-    "core.function_imputer": {"core.placed_imputer", *BELOW_BASE},
+    "core.function_imputer": {"core.placed_imputer", "core.residuals", *BELOW_BASE},
+    "core.residuals": set(),
     "core.box": set(),
     "core.absolute_regressor": {
         *("core.field_regressor", "core.box", "core.fields", "core.lattice"),
@@ -133,6 +134,7 @@ PACKAGES = {
     "core.populations": {"numpy", "scipy"},
     "core.bundled": {"numpy", "pandas"},
     "core.box": {"numpy"},
+    "core.residuals": {"numpy", "scipy"},
     "core.textfile": {"pandas"},
     "core.tablefile": {"numpy", "pandas"},
     "core.arguments": set(),

@@ -3,7 +3,15 @@ import pandas as pd
 import pytest
 import torch
 
-from skimpute.masks import MCAR, Everything, MaskGenerator, Mixture, Resample
+from skimpute.masks import (
+    MCAR,
+    Everything,
+    MaskGenerator,
+    Mixture,
+    Pointwise,
+    Region,
+    Resample,
+)
 from skimpute.masks import training_mask as read_mask
 
 EVERY = {
@@ -310,3 +318,26 @@ def test_every_generator_hides(mask):
     X[::4, 1] = np.nan
     holes = mask.hide(X, random_state=0)
     assert np.isnan(holes)[np.isnan(X)].all()
+
+
+def test_regions_have_no_holes_wherever_the_coordinates_begin():
+    coords = 5e6 + 10.0 * np.arange(12)[:, None]
+    hidden = np.isnan(Region(coords, 0.5).hide(np.ones((40, 12)), random_state=0))
+    assert (hidden.sum(axis=1) == 6).all()
+    edges = np.abs(np.diff(hidden.astype(int), axis=1)).sum(axis=1)
+    assert (edges <= 2).all()  # one stretch
+
+
+def test_whole_points_are_hidden():
+    observed = torch.ones(50, 12, dtype=torch.bool)
+    chance = torch.Generator().manual_seed(0)
+    context = Pointwise(MCAR(0.5), 3).context(observed, chance).view(50, 4, 3)
+    assert (context.all(-1) == context.any(-1)).all()
+    assert 0.3 < context.float().mean() < 0.7
+
+
+def test_regions_and_points_refuse_tables_that_do_not_fit():
+    with pytest.raises(ValueError, match="each of the 3 columns, got shape"):
+        Region(np.zeros((2, 2))).hide(np.ones((1, 3)), random_state=0)
+    with pytest.raises(ValueError, match="must divide the number of columns, 5, got 2"):
+        Pointwise(MCAR(0.5), 2).hide(np.ones((1, 5)), random_state=0)

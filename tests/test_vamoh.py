@@ -147,6 +147,47 @@ def test_the_order_of_points_does_not_matter(learned):
     np.testing.assert_array_equal(one, other)
 
 
+def test_draws_of_a_function_do_not_depend_on_other_functions(learned):
+    x, y, groups, _ = make_phases(6, seed=4)
+    places = np.array([[-1.0], [0.5]])
+    among = learned.condition(x, y, groups)
+    for noise in (False, True):
+        drawn = {"n_samples": 3, "random_state": 0, "noise": noise}
+        together = among.sample_y(places, groups=[3, 3], **drawn)
+        one = groups == 3
+        alone = learned.condition(x[one], y[one]).sample_y(places, **drawn)
+        np.testing.assert_array_equal(together, alone)
+        order = np.flatnonzero(one)[::-1]
+        turned = learned.condition(x[order], y[order]).sample_y(places, **drawn)
+        np.testing.assert_array_equal(turned, alone)
+
+
+def test_functions_without_context_are_different_ones(learned):
+    places = np.zeros((4, 1))
+    with pytest.warns(UserWarning, match="without context"):
+        drawn = learned.sample_y(
+            places, 2, random_state=0, groups=["u", "v", "u", "v"], noise=False
+        )
+    np.testing.assert_array_equal(drawn[:2], drawn[2:])
+    assert (drawn[0] != drawn[1]).all()
+
+
+def test_values_that_cannot_be_are_told(learned):
+    x, y, groups = make_waves()
+    regressor = make(likelihood="cb").fit(x, y, groups)
+    with pytest.warns(UserWarning, match="outside the range of fit"):
+        regressor.condition(x, y + 50, groups)
+    assert regressor.log_prob(x[:1], [100.0], groups=groups[:1]) == -np.inf
+
+
+def test_a_warm_start_has_the_range_of_its_own_fit():
+    x, y, groups = make_waves()
+    regressor = make(likelihood="cb", warm_start=True).fit(x, y, groups)
+    wide = np.exp(y)
+    draws = regressor.fit(x, wide, groups).sample_y(x, 20, 0, groups=groups)
+    assert draws.max() > 0.5 * wide.max()
+
+
 def test_a_point_without_one_channel_still_tells_the_other():
     x, y, groups = make_waves((12, 12, 9), n_channels=2)
     regressor = make().fit(x, y, groups)

@@ -334,7 +334,7 @@ def test_a_dead_component_is_warned_of(waves):
     imputer.history_[-1]["kl_per_dimension"] = 1.0
     imputer.history_[-1]["component_1"] = 0.001
     with pytest.warns(ConvergenceWarning, match="components, 1 ended below 1%"):
-        imputer._warn_of_collapse(n_steps=1000)
+        imputer._end_training(n_steps=1000)
 
 
 def test_the_papers_configuration_runs(waves):
@@ -374,6 +374,10 @@ def test_some_points_are_decoded_per_step(points_per_step, waves):
         ({"grid_shape": (1, 1, 1, 1, 20)}, r"or \(D, H, W, C\) of ints >= 1"),
         ({"n_channels": 3}, "n_channels must divide the number of columns, 20, got 3"),
         ({"n_channels": 2}, "n_channels=2 needs coords"),
+        (
+            {"n_channels": 2, "categorical_features": [0]},
+            "n_channels=2 needs columns of numbers",
+        ),
         ({"coords": np.zeros((3, 2))}, "each of the 20 places"),
         ({"encoder": "grid"}, "encoder='grid' needs grid_shape"),
         ({"hyper_hidden": (8, 0)}, "hyper_hidden must be a sequence of ints >= 1"),
@@ -402,6 +406,9 @@ def test_impossible_parameters(options, message, waves):
         ({"coords": [[0, np.inf]]}, "coords must be finite"),
         ({"grid_shape": (4,)}, r"grid_shape must have the 2 axes of \(4, 5\)"),
         ({"grid_shape": (0, 5)}, "grid_shape must have"),
+        ({"grid_shape": (8.5, 5)}, "grid_shape must have"),
+        ({"coords": np.zeros((0, 2))}, r"got shape \(0, 2\)"),
+        ({"coords": "index"}, "coords must be finite numbers"),
     ],
 )
 def test_impossible_places(arguments, message, waves):
@@ -416,6 +423,59 @@ def test_columns_of_a_table_have_no_other_places(waves):
         imputer.predict_at(waves, [[0.0, 0.0]])
     with pytest.raises(ValueError, match="made from their correlations"):
         imputer.sample_prior(2, [[0.0, 0.0]])
+
+
+def test_constants_stay_constant_everywhere():
+    imputer = make("image").fit(np.full((30, 20), 5.0))
+    assert (imputer.predict_at(np.full((2, 20), np.nan), grid_shape=(8, 10)) == 5).all()
+    assert (imputer.sample_prior(3, grid_shape=(2, 2)) == 5).all()
+    assert (imputer.sample_at(np.full((2, 20), np.nan), n_imputations=2) == 5).all()
+
+
+def test_one_channel_that_is_never_known_hides_nothing_of_the_others(waves):
+    holes = waves.copy()
+    holes[:, 1::2] = np.nan
+    imputer = make("colour").fit(holes)
+    filled = imputer.transform(holes)[:, 1::2]
+    assert (filled.std(axis=0) > 0).all()
+    assert len(np.unique(imputer.encode(holes)[0], axis=0)) == 60
+
+
+def test_values_that_cannot_be_have_no_density(waves):
+    imputer = make("series", likelihood="cb").fit(waves)
+    beyond = np.where(np.arange(20) == 0, 1000.0, waves)
+    with pytest.warns(UserWarning, match="outside the range of fit"):
+        log_prob = imputer.log_prob(beyond)
+    assert (log_prob == -np.inf).all()
+
+
+def test_a_warm_start_has_the_range_of_its_own_fit(waves):
+    imputer = make("series", likelihood="cb", warm_start=True).fit(waves)
+    imputer.fit(100 * waves + 7)
+    gaps = np.isnan(waves)
+    filled = imputer.transform(100 * waves + 7)[gaps]
+    assert filled.min() > 100 * np.nanmin(waves)
+    assert filled.max() > 100
+
+
+@pytest.mark.parametrize("options", [{"max_epochs": 1}, {"max_seconds": 0.3}])
+def test_short_trainings_pass_through_all_warm_ups(options, waves):
+    imputer = make("series", batch_size=4, **{"max_epochs": 10_000, **options})
+    model = imputer.fit(waves).module_.model
+    assert model.in_flow
+    assert not model.equal_gates
+    assert model.kl_weight == 1.0
+    last = imputer.history_[-1]
+    assert last["kl_z"] != 0.0
+    assert imputer.best_epoch_ >= 1
+
+
+def test_many_places_are_decoded_in_few_rows(waves):
+    imputer = make("series").fit(waves)
+    assert imputer._rows_at_once(20) == 64
+    assert imputer._rows_at_once(10**6) == imputer._rows_at_once(2**14)
+    model = imputer.module_.model
+    assert 64 * model.n_numbers(2**14) <= 2**24 < 1000 * model.n_numbers(2**14)
 
 
 def test_there_are_no_fewer_draws_than_one(waves):

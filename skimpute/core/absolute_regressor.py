@@ -44,12 +44,16 @@ class AbsoluteRegressor(BaseFieldRegressor):
         return states
 
     def _read(self, state, x, code):
+        return self._read_inside(state, self._inside(x), code)
+
+    def _inside(self, x):
+        """Coordinates no farther than numbers can go; warns of those that are far."""
         if (np.abs(x) > _OUTSIDE).any():
             warnings.warn(
                 f"{(np.abs(x) > _OUTSIDE).any(axis=1).sum()} rows lie outside the "
                 f"range of the coordinates in fit, where {type(self).__name__} knows "
                 "nothing. ConvCNPRegressor goes on beyond it.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return self._read_inside(state, np.clip(x, -1e6, 1e6), code)
+        return np.clip(x, -1e6, 1e6)

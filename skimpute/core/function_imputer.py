@@ -6,15 +6,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skimpute.core import bridge
-from skimpute.core.checks import check_count
+from skimpute.core.checks import Integral, check_count
 from skimpute.core.columns import blank_cells
 from skimpute.core.noise import normals, row_keys, uniforms
 from skimpute.core.placed_imputer import PlacedImputer
+from skimpute.core.residuals import spread_residuals
 
-_NEIGHBORS = 50  # that an interpolated residual is made of
-_REACH = 2.0  # distances between neighbouring places that a residual reaches beyond
 _MOST_NUMBERS = 2**24  # of a layer of all generators of a block of rows
 _FEWEST_ROWS = 4  # of a block: fewer would round differently from place to place
+_PLACES_AT_ONCE = 2**14
 
 
 class FunctionImputer(PlacedImputer):
@@ -28,11 +28,26 @@ class FunctionImputer(PlacedImputer):
 
     @property
     def _block_rows(self):
-        n_numbers = self.module_.model.n_numbers(len(self.module_.places))
+        return self._rows_at_once(len(self.module_.places))
+
+    def _rows_at_once(self, n_places):
+        """Rows of a block that is decoded at so many places, for memory."""
+        n_numbers = self.module_.model.n_numbers(min(n_places, _PLACES_AT_ONCE))
         rows = super()._block_rows
         while rows > _FEWEST_ROWS and rows * n_numbers > _MOST_NUMBERS:
             rows //= 2
         return rows
+
+    def _decode(self, z, places, read):
+        """Read the mixture at places, some at a time; results (..., n_places, d_y).
+
+        ``read`` takes the mixture and the positions of its places.
+        """
+        parts = [
+            read(self.module_.at_places(z, places[start:stop]), slice(start, stop))
+            for start, stop in _pieces(len(places), _PLACES_AT_ONCE)
+        ]
+        return torch.cat(parts, -2)
 
     # -- densities
 
@@ -70,9 +85,14 @@ class FunctionImputer(PlacedImputer):
         if scored is not None:
             given = observed & ~target
             log_prob = log_prob - self._log_evidence(table, given, keys, n_importance)
+        log_prob[(self._outside(table) & target).any(axis=1)] = -np.inf
         if self.module_.model.values.density:
             log_prob = log_prob + shift
         return np.where(target.any(axis=1), log_prob, 0.0)
+
+    def _outside(self, table):
+        """Values, of a standardised table, that the likelihood cannot hold."""
+        return np.zeros(table.shape, dtype=bool)
 
     def _log_evidence(self, table, shown, keys, n_importance):
         """Log density of the cells that are shown, standardised."""
@@ -163,13 +183,11 @@ class FunctionImputer(PlacedImputer):
                 law = self.module_.rows_of(z[None])
                 drawn = law.draw(chance)[0] if noise else law.summary()
                 return (bridge.to_numpy(drawn),)
-            law = self.module_.at_places(z[None], places)
-            if not noise:
-                return (self._in_table_units(law.mean()[0]),)
-            chance = chance.unflatten(-1, (len(places), -1))
-            return (self._in_table_units(law.draw(chance)[0]),)
+            drawn = self._decode(z[None], places, _reader(chance, len(places), noise))
+            return (self._in_table_units(drawn[0]),)
 
-        (drawn,) = self._in_blocks(decode, white, chances)
+        rows_at_once = self._rows_at_once(len(places))
+        (drawn,) = self._in_blocks(decode, white, chances, block_rows=rows_at_once)
         if not here:
             return self._bounded(drawn)
         return self._as_table(self._encoder.finalise(self._unstandardise(drawn)))
@@ -276,16 +294,14 @@ class FunctionImputer(PlacedImputer):
             z = self.module_.encode(self._batch(rows)).latent(
                 bridge.to_tensor(latent, self.device_)
             )
-            law = self.module_.at_places(z, places)
-            if not noise:
-                return (self._in_table_units(law.mean()),)
             chance = uniforms(row_keys, m, width, first_dim=latent.shape[-1])
             chance = bridge.to_tensor(chance, self.device_)
-            return (
-                self._in_table_units(law.draw(chance.unflatten(-1, (len(places), -1)))),
-            )
+            drawn = self._decode(z, places, _reader(chance, len(places), noise))
+            return (self._in_table_units(drawn),)
 
-        (drawn,) = self._in_blocks(draw, self._standardise(values), keys, axes=[1])
+        table = self._standardise(values)
+        rows_at_once = self._rows_at_once(len(places))
+        (drawn,) = self._in_blocks(draw, table, keys, axes=[1], block_rows=rows_at_once)
         return self._bounded(drawn)
 
     def _means_at(self, table, places):
@@ -294,10 +310,12 @@ class FunctionImputer(PlacedImputer):
         def decode(rows):
             state = self.module_.encode(self._batch(rows))
             latent = self._quasi_noise(self.n_imputations, len(rows))
-            law = self.module_.at_places(state.latent(latent), places)
-            return (self._in_table_units(law.mean().mean(0)),)
+            z = state.latent(latent)
+            means = self._decode(z, places, lambda law, _: law.mean().mean(0))
+            return (self._in_table_units(means),)
 
-        (means,) = self._in_blocks(decode, table)
+        rows_at_once = self._rows_at_once(len(places))
+        (means,) = self._in_blocks(decode, table, block_rows=rows_at_once)
         return means
 
     def _in_table_units(self, values):
@@ -305,6 +323,8 @@ class FunctionImputer(PlacedImputer):
         low, width = (float(part[0]) for part in (self.module_.low, self.module_.width))
         standardised = bridge.to_numpy(values.flatten(-2)) * width + low
         encoder = self._encoder
+        if encoder.constant.all():
+            return np.full(standardised.shape, encoder.constants[0])
         return standardised * encoder.scale_[0] + encoder.mean_[0]
 
     def _bounded(self, values):
@@ -330,20 +350,24 @@ class FunctionImputer(PlacedImputer):
             )
         if grid_shape is not None:
             coords = self._finer_grid(grid_shape)
-        coords = np.asarray(coords, dtype=np.float64)
-        coords = coords[:, None] if coords.ndim == 1 else coords
         d = self.module_.places.shape[1]
-        if coords.ndim != 2 or coords.shape[1] != d or not np.isfinite(coords).all():
+        try:
+            coords = np.asarray(coords, dtype=np.float64)
+        except (TypeError, ValueError):
+            coords = np.full((1, 1, 1), np.nan)  # of no shape that is allowed
+        coords = coords[:, None] if coords.ndim == 1 else coords
+        fits = coords.ndim == 2 and coords.shape[1] == d and len(coords) > 0
+        if not fits or not np.isfinite(coords).all():
             raise ValueError(
                 f"coords must be finite numbers of shape (n_places, {d}), got shape "
-                f"{coords.shape}."
+                f"{np.shape(coords)}."
             )
         return bridge.to_tensor(self._to_network(coords), self.device_)
 
     def _finer_grid(self, grid_shape):
         """Centres of the pixels of another grid, in steps of that of ``fit``."""
         old = self._axes
-        new = tuple(np.atleast_1d(grid_shape))
+        new = tuple(np.atleast_1d(np.asarray(grid_shape, dtype=object)))
         given = self.coords is not None and not isinstance(self.coords, str)
         if old is None or given:
             raise ValueError(
@@ -351,7 +375,8 @@ class FunctionImputer(PlacedImputer):
             )
         if len(new) == len(old) + 1 and new[-1] == self._n_channels:
             new = new[:-1]
-        if len(new) != len(old) or min(new) < 1:
+        whole = all(isinstance(n, Integral) and n >= 1 for n in new)
+        if len(new) != len(old) or not whole:
             raise ValueError(
                 f"grid_shape must have the {len(old)} axes of {old} in fit, got "
                 f"{grid_shape!r}."
@@ -363,26 +388,15 @@ class FunctionImputer(PlacedImputer):
 
     def _interpolate(self, residual, places):
         """Residuals (n_rows, n_points * d_y) at other places, zero far from all."""
-        from scipy.interpolate import RBFInterpolator  # slow to import
-        from scipy.spatial import cKDTree
-
-        old = bridge.to_numpy(self.module_.places)
-        new = bridge.to_numpy(places)
+        old, new = (
+            bridge.to_numpy(part).astype(np.float64)
+            for part in (self.module_.places, places)
+        )
         n_rows, n_channels = len(residual), self._n_channels
         by_point = residual.reshape(n_rows, len(old), n_channels)
         by_point = np.moveaxis(by_point, 1, 0).reshape(len(old), -1)
-        spacing = np.median(cKDTree(old).query(old, 2)[0][:, 1]) if len(old) > 1 else 1
-        distance = cKDTree(old).query(new)[0] / max(spacing, 1e-12)
-        near = np.clip(_REACH - distance, 0.0, 1.0)
-        # Places may lie on a line or a plane of space: splines have no polynomial then.
-        middle = old.mean(axis=0)
-        _, sizes, axes = np.linalg.svd(old - middle, full_matrices=False)
-        axes = axes[sizes > 1e-6 * max(sizes.max(initial=0.0), 1e-12)].T
-        old, new = (old - middle) @ axes, (new - middle) @ axes
-        if len(old) <= old.shape[1] + 1:
-            return np.zeros((n_rows, len(new) * n_channels))
-        spline = RBFInterpolator(old, by_point, neighbors=min(_NEIGHBORS, len(old)))
-        found = (spline(new) * near[:, None]).reshape(len(new), n_rows, n_channels)
+        found = spread_residuals(old, by_point, new)
+        found = found.reshape(len(new), n_rows, n_channels)
         return np.moveaxis(found, 1, 0).reshape(n_rows, -1)
 
     # -- components
@@ -397,7 +411,8 @@ class FunctionImputer(PlacedImputer):
         def read(rows):
             batch = self._batch(rows)
             state = self.module_.encode(batch)
-            law = self.module_.at_places(state.mean[None], places)
+            middle = state.latent(torch.zeros_like(state.mean)[None])
+            law = self.module_.at_places(middle, places)
             prior = posterior = law.log_gates.exp()
             if here:
                 y, _, observed = self.module_.points_of(batch)
@@ -405,7 +420,9 @@ class FunctionImputer(PlacedImputer):
                 posterior = law.responsibilities(y, observed)
             return tuple(bridge.to_numpy(part[0].mT) for part in (prior, posterior))
 
-        return self._in_blocks(read, self._standardise(values))
+        rows_at_once = self._rows_at_once(len(places))
+        table = self._standardise(values)
+        return self._in_blocks(read, table, block_rows=rows_at_once)
 
     def responsibilities(self, X, coords=None, *, grid_shape=None):
         """Probability of each component at each place.
@@ -453,3 +470,16 @@ class FunctionImputer(PlacedImputer):
         """
         gates = self._gates(X, coords, grid_shape)[0]
         return -(gates * np.log(np.maximum(gates, 1e-30))).sum(axis=-1)
+
+
+def _reader(chance, n_places, noise):
+    """What reads values of a mixture at some places: their means, or draws."""
+    if not noise:
+        return lambda law, _: law.mean()
+    chance = chance.unflatten(-1, (n_places, -1))
+    return lambda law, part: law.draw(chance[..., part, :])
+
+
+def _pieces(total, step):
+    """Bounds of consecutive pieces."""
+    return [(start, min(start + step, total)) for start in range(0, total, step)]

@@ -5,6 +5,8 @@ them at once. So the generator is written here: every number is a hash of (row k
 draw, dimension), whatever else is drawn beside it.
 """
 
+from hashlib import blake2b
+
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
@@ -36,6 +38,16 @@ def _salt(number):
     """One integer of any size as a well-mixed 64-bit word."""
     words = np.array([int(number) & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
     return _mix(words + _GOLDEN)[0]
+
+
+def mixed(words):
+    """64-bit words, each as another that looks like chance."""
+    return _mix(np.asarray(words, dtype=np.uint64) + _GOLDEN)
+
+
+def text_hash(text):
+    """64-bit word of a text, the same everywhere."""
+    return np.uint64(int.from_bytes(blake2b(text.encode(), digest_size=8).digest()))
 
 
 def cell_hashes(values):

@@ -130,6 +130,7 @@ class _Fit:
         self.last_finite, self.step = None, 0
         self.history, self.best = [], _Best()
         self.sums = {}
+        self.elapsed = 0.0  # seconds, where there is a limit to them
 
     def _optimiser(self, parameters):
         """Adam with decoupled decay of weights; biases and scales are left alone."""
@@ -175,23 +176,26 @@ class _Fit:
 
     def _epoch(self, epoch, started):
         plan = self.plan
-        share = (epoch - 1) / plan.max_epochs
-        self.module.progress(share)
+        before = (epoch - 1) / plan.max_epochs
         self.module.train()
         self.sums = {}
         shuffle = bridge.generator("cpu", plan.seed, 1, epoch)
         order = self.source.order(self.train, self.batch_size, shuffle)
         for part in range(self.n_steps):
             rows = order[part * self.batch_size : (part + 1) * self.batch_size]
-            rate = self._rate(share + part / self.n_steps / plan.max_epochs)
+            share = before + part / self.n_steps / plan.max_epochs
+            self.module.progress(self._passed(share))
+            rate = self._rate(share)
             self._step(rows.to(self.device), rate, epoch)
-            out_of_time = plan.max_seconds is not None and (
-                time.monotonic() - started > plan.max_seconds
-            )
+            out_of_time = False
+            if plan.max_seconds is not None:
+                self.elapsed = time.monotonic() - started
+                out_of_time = self.elapsed > plan.max_seconds
             if out_of_time:
                 break
         entry = {"epoch": epoch}
         entry |= {k: float(v) / n for k, (v, n) in self.sums.items()}
+        share = self._passed(share)
         entry["validation_score"] = np.nan
         if epoch % self.every == 0 or epoch == plan.max_epochs or out_of_time:
             entry["validation_score"] = self._validate(share)
@@ -202,6 +206,12 @@ class _Fit:
         self.history.append(entry)
         if self.module.selectable(share) and len(self.held_out):
             self.best.offer(self.module, entry["validation_score"], epoch)
+
+    def _passed(self, share):
+        """Share of training that is done, in steps or in time."""
+        if self.plan.max_seconds is None:
+            return share
+        return min(max(share, self.elapsed / self.plan.max_seconds), 1.0)
 
     def _rate(self, share):
         rate = self.plan.learning_rate * self.damping

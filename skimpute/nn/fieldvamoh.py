@@ -14,8 +14,7 @@ class FieldVaMoH(OnePhase):
     Parameters
     ----------
     model : VaMoH
-        Whose encoder takes coordinates, and of several channels twice as many values:
-        those of a point, and which of them are observed.
+        Whose encoder takes coordinates.
     d_y : int
         Channels.
     limits : (Tensor, Tensor) or None, default=None
@@ -31,9 +30,9 @@ class FieldVaMoH(OnePhase):
         super().__init__()
         self.model: VaMoH = model
         low, high = (torch.zeros(d_y), torch.ones(d_y)) if limits is None else limits
-        self.register_buffer("low", low)
-        self.register_buffer("width", high - low)
-        self.flags = d_y > 1
+        # Of the data, not learned: a warm start brings its own.
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("width", high - low, persistent=False)
         self.n_validation_draws = n_validation_draws
 
     @property
@@ -59,13 +58,6 @@ class FieldVaMoH(OnePhase):
         values = (y - self.low) / self.width
         return values.clamp(0.0, 1.0) if self.model.values.bounded else values
 
-    def _seen(self, values, observed):
-        """What the encoder sees of points: missing channels are no zeros."""
-        values = torch.where(observed, values, 0.0)
-        if not self.flags:
-            return values
-        return torch.cat([values, observed.to(values.dtype)], -1)
-
     def loss(self, batch, generator, phase="fit"):
         """Minus the bound of each function (eq. 6) per value, nats, units of the field.
 
@@ -85,26 +77,15 @@ class FieldVaMoH(OnePhase):
         x = torch.cat([batch.xc, batch.xt], 1)
         observed = torch.cat([batch.yc_observed, batch.yt_observed], 1)
         values = self.to_field(torch.cat([batch.yc, batch.yt], 1))
-        known = observed.any(-1)
-        context = known.clone()
+        context = observed.clone()
         context[:, batch.xc.shape[1] :] = False
-        objective = self.model.objective_of(
-            torch.where(observed, values, 0.0),
-            context,
-            known,
-            observed,
-            x,
-            generator,
-            x=x,
-            seen=self._seen(values, observed),
-        )
+        values = torch.where(observed, values, 0.0)
+        objective = self.model.objective_of(values, context, observed, x, generator, x)
         return -objective / observed.sum((1, 2)).float().mean().clamp(min=1.0)
 
     def encode(self, batch):
         """Posterior q(z | context) of each function."""
-        observed = batch.yc_observed
-        seen = self._seen(self.to_field(batch.yc), observed)
-        return self.model.infer(seen, observed.any(-1), batch.xc)
+        return self.model.read(self.to_field(batch.yc), batch.yc_observed, batch.xc)
 
     def validate(self, batch, generator):
         """Minus the log density of the targets given the context, per value."""

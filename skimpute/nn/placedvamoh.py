@@ -231,10 +231,15 @@ class PlacedVaMoH(nn.Module):
         if limits is not None:
             low, high = limits
         self.register_buffer("flips", flips)
+        self.register_buffer("places", places)
+        self.set_limits(low, high)
+        self.ragged, self.n_validation_draws = ragged, n_validation_draws
+
+    def set_limits(self, low, high):
+        """Say what becomes 0 and 1 in the field: of the data, not learned."""
+        low, high = low.to(self.places), high.to(self.places)
         self.register_buffer("low", low)
         self.register_buffer("width", high - low)
-        self.register_buffer("places", places)
-        self.ragged, self.n_validation_draws = ragged, n_validation_draws
 
     @property
     def units(self):
@@ -273,21 +278,18 @@ class PlacedVaMoH(nn.Module):
         return slots.unflatten(-1, (len(self.places), -1))
 
     def points_of(self, batch):
-        """Values, context and observed values of a batch, by point.
-
-        A point is in the context if all of its channels are.
+        """Values, context and observed values of a batch, by point and channel.
 
         Returns
         -------
         values : Tensor of shape (n_rows, n_points, d_y)
-        context : Tensor of shape (n_rows, n_points), bool
-        observed : Tensor of shape (n_rows, n_points, d_y), bool
+        context, observed : Tensor of shape (n_rows, n_points, d_y), bool
         """
         values = self.units.to_field(self.layout.encode(batch.values, batch.observed))
         if self.model.values.bounded:
             values = values.clamp(0.0, 1.0)
         column = self.layout.column
-        context = self._points(batch.context[:, column]).all(-1)
+        context = self._points(batch.context[:, column])
         return self._points(values), context, self._points(batch.observed[:, column])
 
     def _own_places(self, values):
@@ -298,13 +300,7 @@ class PlacedVaMoH(nn.Module):
         """Minus the bound of each row (eq. 6) per slot, nats, in units of the field."""
         values, context, observed = self.points_of(batch)
         objective = self.model.objective_of(
-            values,
-            context,
-            observed.all(-1),
-            observed,
-            self.places,
-            generator,
-            x=self._own_places(values),
+            values, context, observed, self.places, generator, self._own_places(values)
         )
         return -objective / self.layout.n_slots
 
@@ -324,7 +320,7 @@ class PlacedVaMoH(nn.Module):
     def encode(self, batch):
         """Posterior q(z | context) of each row."""
         values, context, _ = self.points_of(batch)
-        return self.model.infer(values, context, self._own_places(values))
+        return self.model.read(values, context, self._own_places(values))
 
     def predictive(self, state, noise):
         """Distribution of every column for each draw of z.
@@ -377,8 +373,8 @@ class PlacedVaMoH(nn.Module):
             Nats, in standardised units.
         """
         values, context, _ = self.points_of(batch)
-        q = self.model.infer(values, context, self._own_places(values))
-        z = q.draw(noise)
+        q = self.model.read(values, context, self._own_places(values))
+        z = q.latent(noise)
         rows = self.rows_of(z)
         numbers = batch.context[:, self.layout.column] & ~self.layout.slot_is_category
         scored = self._points(numbers)
@@ -389,5 +385,5 @@ class PlacedVaMoH(nn.Module):
         log_prob = log_prob + rows.label_log_prob(
             batch.values[:, labels], batch.context[:, labels]
         )
-        weights = log_prob + self.model.log_importance(q, z)
-        return torch.where(q.unknown, 0.0, weights)
+        # Where the encoder saw nothing, z is a draw of the prior itself.
+        return log_prob + torch.where(q.unknown, 0.0, self.model.log_importance(q, z))

@@ -155,7 +155,9 @@ def _take(features, index):
 def _mean_length(offsets, known):
     """Mean distance of the neighbours in a set, (n_sets, 1, 1, 1)."""
     lengths = torch.where(known, offsets.norm(dim=-1), 0.0)
-    mean = lengths.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    # In double precision: the rounding of a sum depends on how long it is.
+    mean = lengths.double().sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    mean = mean.to(lengths.dtype)
     # Where all points are at one place, every offset is 0 in any unit.
     return torch.where(mean > 0, mean, 1.0)[:, None, None, None]
 

@@ -158,7 +158,8 @@ class VaMoH(nn.Module):
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps values (n_functions, n_points, d_y), context (n_functions, n_points) and,
+        Maps values (n_functions, n_points, d_y; twice as many of several channels, see
+        :meth:`read`), context (n_functions, n_points) and,
         if the coordinates are each function's own, these, to 2 ``latent_dim`` numbers.
     d_x, d_y : int
         Coordinates, scaled to about [-1, 1], and channels.
@@ -301,6 +302,23 @@ class VaMoH(nn.Module):
         std = (0.5 * log_variance.clamp(*_LOG_VARIANCE)).exp()
         return Posterior(mean, std, ~context.any(-1), self.draw_prior)
 
+    def read(self, values, context, x=None):
+        """Posterior given some values, of points that may lack some of their channels.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n_functions, n_points, d_y)
+        context : Tensor of shape (n_functions, n_points, d_y), bool
+            Values to show. Of several channels the encoder also sees which are shown:
+            a missing one is no zero.
+        x : Tensor or None, default=None
+            As in :meth:`infer`.
+        """
+        seen = torch.where(context, values, 0.0)
+        if context.shape[-1] > 1:
+            seen = torch.cat([seen, context.to(seen.dtype)], -1)
+        return self.infer(seen, context.any(-1), x)
+
     def n_numbers(self, n_points):
         """Numbers that the widest layer of the generators holds of a row."""
         widths = [d_out for d_out, _ in self.generators.shapes]
@@ -350,35 +368,28 @@ class VaMoH(nn.Module):
 
     # -- objective
 
-    def objective_of(
-        self, values, context, known, observed, places, generator, *, x=None, seen=None
-    ):
+    def objective_of(self, values, context, observed, places, generator, x=None):
         """What training raises, of each function, nats.
 
         Parameters
         ----------
         values : Tensor of shape (n_functions, n_points, d_y)
-        context, known : Tensor of shape (n_functions, n_points), bool
-            Points that the encoder is shown, and those that it could be shown.
-        observed : Tensor of shape (n_functions, n_points, d_y), bool
+        context, observed : Tensor of shape (n_functions, n_points, d_y), bool
+            Values that the encoder is shown, and all that are known.
         places, generator
             As in :meth:`bound`.
         x : Tensor or None, default=None
             As in :meth:`infer`.
-        seen : Tensor of shape (n_functions, n_points, d), default=None
-            What the encoder sees instead of the values.
 
         Returns
         -------
         objective : Tensor of shape (n_functions,)
         """
-        seen = values if seen is None else seen
-        q = self.infer(seen, context, x)
+        q = self.read(values, context, x)
         if self.objective == "bound":
-            if not self.score_dropped:
-                observed = observed & context.unsqueeze(-1)
-            return self.bound(q, values, observed, places, generator)
-        whole = self.infer(seen, known, x)
+            scored = observed if self.score_dropped else context
+            return self.bound(q, values, scored, places, generator)
+        whole = self.read(values, observed, x)
         apart = gaussian_kl(whole.mean, whole.std, q.mean, q.std)
         objective = self.bound(whole, values, observed, places, generator)
         self._report(values, kl_context=apart)

@@ -121,7 +121,7 @@ def test_history_tells_what_happened():
     scores = [entry["validation_score"] for entry in history]
     assert scores[best - 1] == max(scores)
     assert np.diff([entry["seconds"] for entry in history]).min() >= 0
-    assert module.shares == pytest.approx(np.arange(30) / 30)
+    assert module.shares == pytest.approx(np.arange(150) / 150)  # 5 steps an epoch
 
 
 def test_loss_of_an_epoch_is_the_mean_over_rows():
@@ -149,13 +149,17 @@ class Scripted(Toy):
         super().__init__(0.0)
         self.script = losses
 
+    @property
+    def epoch(self):
+        return -(-len(self.shares) // 5)  # steps of an epoch
+
     def loss(self, batch, generator, phase):
         with torch.no_grad():
-            self.level.fill_(len(self.shares))
+            self.level.fill_(self.epoch)
         return (0 * self.level).expand(len(batch))
 
     def validate(self, batch, generator):
-        loss = self.script[len(self.shares) - 1] if self.shares else 1e9
+        loss = self.script[self.epoch - 1] if self.shares else 1e9
         return torch.full((len(batch),), loss)
 
 
@@ -178,6 +182,15 @@ def test_early_stopping_keeps_the_best(script, patience, n_epochs, best):
     assert (len(history), kept) == (n_epochs, best)
     assert module.level.item() == best
     assert not module.training
+
+
+def test_where_time_is_short_progress_is_that_of_time(monkeypatch):
+    clock = iter(np.arange(0, 1e6, 1.0))
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    module = Toy()
+    fit_module(module, make_source(), plan(max_epochs=1000, max_seconds=10.0))
+    assert module.shares[-1] > 0.8
+    assert (np.diff(module.shares) >= 0).all()
 
 
 def test_validation_every_so_many_steps():

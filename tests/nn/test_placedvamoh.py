@@ -26,8 +26,9 @@ def of_images(d_y=1, **options):
     """Module of 4 x 5 images."""
     torch.manual_seed(0)
     grid = torch.cartesian_prod(torch.linspace(-1, 1, 4), torch.linspace(-1, 1, 5))
+    d_seen = 2 * d_y if d_y > 1 else d_y
     model = VaMoH(
-        GridEncoder((4, 5), d_y, 6, channels=(8, 8)), 2, d_y, **SMALL, **options
+        GridEncoder((4, 5), d_seen, 6, channels=(8, 8)), 2, d_y, **SMALL, **options
     )
     return PlacedVaMoH(model, grid, [0] * (20 * d_y))
 
@@ -53,14 +54,39 @@ def of_table(n_categories, flips=None):
 MIXED = [0, 3, 0, 2, 0]
 
 
-def test_a_point_is_context_if_all_its_channels_are():
+def test_points_are_those_of_the_columns():
     module = of_images(d_y=2)
     batch = make_batch([0] * 40, n_rows=3)
     values, context, observed = module.points_of(batch)
     assert values.shape == (3, 20, 2)
-    expected = batch.context.view(3, 20, 2).all(-1)
-    assert torch.equal(context, expected)
+    assert torch.equal(context, batch.context.view(3, 20, 2))
     assert torch.equal(observed, batch.observed.view(3, 20, 2))
+
+
+def test_a_point_without_one_channel_tells_the_other():
+    module = of_images(d_y=2).eval()
+    batch = make_batch([0] * 40, n_rows=3)
+    context = torch.zeros_like(batch.context)
+    context[:, ::2] = True  # first channels
+    known = torch.ones_like(context)
+    answers = []
+    for first, second in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)):
+        values = torch.where(context, first, second)
+        answers.append(module.encode(as_batch(values, known, context)).mean)
+    assert (answers[0] != answers[1]).all()
+    assert torch.equal(answers[0], answers[2])
+    shown = context.clone()
+    shown[:, 1] = True  # a value of zero that is known is not the same as none
+    zeros = torch.zeros_like(batch.values)
+    assert (module.encode(as_batch(zeros, known, shown)).mean != answers[0]).all()
+
+
+def test_rows_without_anything_have_density_one():
+    module = of_images().eval()
+    batch = make_batch([0] * 20, n_rows=3)
+    noise = torch.randn(7, 3, module.latent_dim, generator=chance())
+    nothing = as_batch(batch.values, batch.observed, torch.zeros_like(batch.context))
+    assert module.log_weights(nothing, noise).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -222,22 +222,23 @@ def test_neural_process_objective_is_the_bound_of_all_less_a_divergence():
     model = make(objective="neural_process")
     values, context, scored, places = data()
     known = torch.ones_like(context)
-    found = model.objective_of(values, context, known, scored, places, chance())
+    shown = context[..., None]
+    found = model.objective_of(values, shown, scored, places, chance())
     bound = bound_of(model, values, known, scored, places, chance())
     whole, part = model.infer(values, known), model.infer(values, context)
     p, q = (torch.distributions.Normal(r.mean, r.std) for r in (whole, part))
     apart = torch.distributions.kl_divergence(p, q).sum(-1)
     torch.testing.assert_close(found, bound - apart)
-    same = model.objective_of(values, known, known, scored, places, chance())
+    same = model.objective_of(values, scored, scored, places, chance())
     torch.testing.assert_close(same, bound)
 
 
 def test_hidden_points_are_scored_if_asked():
     values, context, scored, places = data()
-    known = torch.ones_like(context)
+    shown = context[..., None]
     for score_dropped, of in ((True, scored), (False, scored & context[..., None])):
         model = make(score_dropped=score_dropped)
-        found = model.objective_of(values, context, known, scored, places, chance())
+        found = model.objective_of(values, shown, scored, places, chance())
         expected = bound_of(model, values, context, of, places, chance())
         assert torch.equal(found, expected)
 
