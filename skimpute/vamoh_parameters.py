@@ -9,7 +9,7 @@ from skimpute.core.checks import Integral, Interval, Real, StrOptions
 from skimpute.nn.vamoh import VaMoH
 from skimpute.nn.vamohsizes import automatic_sizes, make_encoder
 
-_ENOUGH_STEPS = 200  # before a latent vector or a component is called dead
+_ENOUGH_STEPS = 500  # before a latent vector or a component is called dead
 _LEAST_KL, _LEAST_USE = 0.01, 0.01
 _DECODED_POINTS = 1024  # of points_per_step="auto"
 

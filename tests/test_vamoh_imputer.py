@@ -318,7 +318,7 @@ def test_history_tells_divergence_and_use_of_components(waves):
 def test_a_dead_latent_vector_is_warned_of(waves):
     imputer = make(
         "series",
-        max_epochs=40,
+        max_epochs=90,
         beta_z=1e4,
         beta_warmup=0.0,
         prior="normal",

@@ -46,7 +46,7 @@ def test_no_layout_of_places_breaks_it(places):
     found = spread_residuals(places, values, new)
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= 3.1 * np.abs(values).max()
-    if len(np.unique(places, axis=0)) == len(places):
+    if len(np.unique(places.round(6), axis=0)) == len(places):
         np.testing.assert_allclose(
             spread_residuals(places, values, places), values, atol=1e-6
         )
