@@ -11,7 +11,7 @@ latent vectors.
 
 # %%
 # scikit-learn's digits are 8 x 8 pixels; the last 297 of 1,797 are kept for the test.
-# Training takes some twenty seconds and is cut short here; the default runs four times
+# Training takes some fifteen seconds and is cut short here; the default runs four times
 # as long.
 
 import numpy as np
@@ -24,7 +24,7 @@ from skimpute.plotting import plot_images
 
 digits = load_digits().data
 train, test = digits[:1500], digits[1500:]
-imputer = VaMoHImputer(grid_shape=(8, 8), max_epochs=40, random_state=0).fit(train)
+imputer = VaMoHImputer(grid_shape=(8, 8), max_epochs=30, random_state=0).fit(train)
 
 # %%
 # In- and out-painting, with one model: the right half is missing, a square in the

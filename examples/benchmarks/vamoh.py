@@ -229,8 +229,21 @@ def two_regions(seed=0):
     return {"agreement": max(agrees, 1 - agrees), "entropy": float(entropy)}
 
 
+def fit_once(method, name, pictures, seed, variant="default", **options):
+    """Fitted imputer, its processor seconds; kept for other parts and scripts."""
+    path = MODELS / f"{method}-{name}-{variant}-{seed}.joblib"
+    if path.exists():
+        return joblib.load(path)
+    started = time.process_time()
+    imputer = build(method, pictures, seed, **options).fit(pictures.train)
+    fitted = imputer, time.process_time() - started
+    MODELS.mkdir(exist_ok=True)
+    joblib.dump(fitted, path)
+    return fitted
+
+
 class Runner:
-    """Runs the cells that are not in the results yet, and keeps fitted models."""
+    """Runs the cells that are not in the results yet."""
 
     def __init__(self, arguments):
         self.arguments = arguments
@@ -254,25 +267,13 @@ class Runner:
             append_line(self.arguments.out, entry | measured | stamp())
             print(shown | measured, flush=True)
 
-    def fit(self, method, name, pictures, seed, variant="default", **options):
-        """Fitted imputer, its processor seconds; kept for other parts."""
-        path = MODELS / f"{method}-{name}-{variant}-{seed}.joblib"
-        if path.exists():
-            return joblib.load(path)
-        started = time.process_time()
-        imputer = build(method, pictures, seed, **options).fit(pictures.train)
-        fitted = imputer, time.process_time() - started
-        MODELS.mkdir(exist_ok=True)
-        joblib.dump(fitted, path)
-        return fitted
-
     def inpainting(self, name, method, seed):
         """Every method on every set."""
         cell = ("inpainting", name, method, seed)
         if not self.todo(*cell):
             return
         pictures = load_set(name, self.arguments.data)
-        imputer, seconds = self.fit(method, name, pictures, seed)
+        imputer, seconds = fit_once(method, name, pictures, seed)
         scores = inpainting(imputer, pictures)
         if method.startswith("vamoh"):
             scores["reconstruction"] = reconstruct(imputer, pictures)
@@ -284,7 +285,7 @@ class Runner:
         cell = ("superresolution", "mnist14", "vamoh", seed)
         if self.todo(*cell):
             pictures = load_set("mnist14", self.arguments.data)
-            imputer, _ = self.fit("vamoh", "mnist14", pictures, seed)
+            imputer, _ = fit_once("vamoh", "mnist14", pictures, seed)
             for method, score in superresolution(imputer, self.arguments.data).items():
                 scores = {"at 28 x 28": {"psnr": score}}
                 self.write(cell, scores, method=method)
@@ -292,7 +293,7 @@ class Runner:
             cell = ("samples", name, "vamoh", seed)
             if self.todo(*cell):
                 pictures = load_set(name, self.arguments.data)
-                imputer, _ = self.fit("vamoh", name, pictures, seed)
+                imputer, _ = fit_once("vamoh", name, pictures, seed)
                 self.write(cell, {"samples": samples(imputer, pictures)})
         for number in (0, 1, 2):
             cell = ("segments", "two regions", "vamoh", number)

@@ -7,7 +7,7 @@ PolyMNIST (Table 3; fewer centroids), with what its code does besides.
 
 from pathlib import Path
 
-from vamoh import inpainting, load_set, parse, reconstruct, samples
+from vamoh import fit_once, inpainting, load_set, parse, reconstruct, samples
 
 from skimpute.masks import MCAR
 
@@ -64,7 +64,7 @@ def main():
                 continue
             pictures = load_set("digits", arguments.data)
             options = {"max_epochs": 68} | changed
-            imputer, seconds = runner.fit(
+            imputer, seconds = fit_once(
                 "vamoh", "digits", pictures, seed, f"ablation {variant}", **options
             )
             scores = inpainting(imputer, pictures)

@@ -7,7 +7,7 @@ without the noise of single points.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from vamoh import RESULTS, load_set, parse
+from vamoh import RESULTS, fit_once, load_set, parse
 
 from skimpute import VaMoHImputer
 from skimpute.datasets import make_voxels
@@ -55,11 +55,11 @@ def bodies():
 
 def main():
     """Draw the three columns."""
-    arguments, runner = parse(__doc__, RESULTS, ["pictures"])
+    arguments, _ = parse(__doc__, RESULTS, ["pictures"])
     columns = []
     for name in ("olivetti", "colour"):
         pictures = load_set(name, arguments.data)
-        imputer, _ = runner.fit("vamoh", name, pictures, 0)
+        imputer, _ = fit_once("vamoh", name, pictures, 0)
         shown = np.linspace(0, len(pictures.test) - 1, N).astype(int)
         masks = {k: v[shown] for k, v in pictures.masks().items()}
         masks = {"right half": masks["half"], "square": masks["square"]}
