@@ -106,6 +106,6 @@ print(f"80 and 95 % intervals hold {cover[0]:.0%} and {cover[1]:.0%}")
 # %%
 # Better than the usual year, and behind ConvCNP and behind interpolation by principal
 # components, which the other example puts on the same stations: eighty maps are few for
-# a model that must learn what maps are. Its intervals are too narrow for the same
-# reason. What only this one gives are draws that are whole maps, and answers at places
-# that no map has.
+# a model that must learn what maps are. It knows that it knows little, though: its
+# intervals hold. What only this one gives are draws that are whole maps, and answers at
+# places that no map has.
