@@ -17,7 +17,8 @@ from skimpute.core.checks import (
     check_count,
     validate_coordinates,
 )
-from skimpute.core.fields import as_labels, group_codes
+from skimpute.core.fields import as_labels
+from skimpute.core.functions import function_keys, range_of
 from skimpute.nn.fieldvamoh import FieldVaMoH
 from skimpute.vamoh_parameters import VAMOH_CONSTRAINTS, VaMoHParameters
 
@@ -269,7 +270,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         sizes = points.sizes[points.sizes > 0]
         self._n_points = int(np.median(sizes)) if len(sizes) else 1
         self._n_dims = surface_dims(points.x) if len(points) else points.x.shape[1]
-        self._limits = _range_of(points) if self.bounded else None
+        self._limits = range_of(points) if self.bounded else None
         return super()._make_coordinates(points)
 
     def _build_module(self, d_x, d_y):
@@ -408,32 +409,14 @@ n_samples)
         return samples[:, 0] if self._n_channels is None else samples
 
     def _function_keys(self, X, groups, code, seed):
-        """Key of the latent vectors of every function that rows belong to.
-
-        Of a function in the context by what is known of it, whatever its order, of
-        others by their label. Returned are the keys, those of the context first, and
-        the number of the key of each row.
-        """
-        points = self.context_
-        content = noise_of.cell_hashes(np.where(points.observed, points.y, np.nan))
-        content = content.sum(axis=1, dtype=np.uint64)
-        content ^= noise_of.cell_hashes(points.x).sum(axis=1, dtype=np.uint64)
-        hashes = np.zeros(len(self._groups), dtype=np.uint64)
-        np.add.at(hashes, points.code, noise_of.mixed(content))
-        unknown = np.flatnonzero(code < 0)
-        if len(unknown):
+        """Keys of the functions that rows belong to, and which of them each has."""
+        labels = ()
+        if (code < 0).any():
             _, labels = validate_coordinates(
                 self, X, reset=False, group_column=self.group_column
             )
-            labels = as_labels(labels if groups is None else groups)[unknown]
-            number, different = group_codes(labels)
-            code = code.copy()
-            code[unknown] = len(hashes) + number
-            names = np.array([noise_of.text_hash(str(label)) for label in different])
-            hashes = np.append(hashes, names.astype(np.uint64))
-        return noise_of.mixed(
-            hashes ^ noise_of.mixed(np.array([seed], np.uint64))
-        ), code
+            labels = as_labels(labels if groups is None else groups)
+        return function_keys(self.context_, len(self._groups), code, labels, seed)
 
     def _draw_functions(self, x, code, keys, n_drawn, chances):
         """Standardised values of drawn functions, (n_drawn, n_places, d_y)."""
@@ -528,14 +511,3 @@ n_samples)
             _, width = self._limits_of_module()
             log_prob = log_prob - known @ np.log(self._unit * self._spread * width)
         return np.where(known.any(axis=1), log_prob, 0.0)
-
-
-def _range_of(points):
-    """Least and greatest value of each channel, as 0 and 1 of the field."""
-    y = np.where(points.observed, points.y, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # channels without any value
-        low = np.nan_to_num(np.nanmin(y, axis=0, initial=np.inf), posinf=0.0)
-        high = np.nan_to_num(np.nanmax(y, axis=0, initial=-np.inf), neginf=1.0)
-    high = np.where(high > low, high, low + 1.0)
-    return tuple(torch.as_tensor(end, dtype=torch.float32) for end in (low, high))

@@ -88,6 +88,7 @@ ARROWS = {
     },
     "core.function_imputer": {"core.placed_imputer", "core.residuals", *BELOW_BASE},
     "core.residuals": set(),
+    "core.functions": {"core.fields", "core.noise"},
     "core.box": set(),
     "core.absolute_regressor": {
         *("core.field_regressor", "core.box", "core.fields", "core.lattice"),
