@@ -246,6 +246,18 @@ def test_the_density_of_one_hidden_cell_integrates_to_one(waves):
     assert abs(np.trapezoid(density, values) - 1) < 0.25
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "cb"])
+def test_the_density_of_one_cell_alone_integrates_to_one(likelihood, waves):
+    imputer = make("series", likelihood=likelihood, max_epochs=3).fit(waves)
+    low, high = np.nanmin(waves), np.nanmax(waves)
+    ends = (low, high) if likelihood == "cb" else (low - 30, high + 30)
+    values = np.linspace(*ends, 120)
+    table = np.full((120, 20), np.nan)
+    table[:, 7] = values
+    density = np.exp(imputer.log_prob(table, n_importance=100))
+    assert np.trapezoid(density, values) == pytest.approx(1, abs=0.1)
+
+
 def test_with_more_draws_the_estimate_grows(waves):
     imputer = make("series", max_epochs=20).fit(waves)
     few = imputer.log_prob(waves, n_importance=1).mean()
