@@ -81,8 +81,8 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         Start of the hypernetworks.
     responsibility : {"prior", "posterior", "exact"}, default="prior"
         Weights of the components in the bound: the gates; a network's that sees the
-        value too, as in the authors' code; or their exact posterior. With the last two
-        components become levels of intensity: better maps, worse predictions.
+        value too, as in the authors' code; or their exact posterior, which makes better
+        maps and wider intervals, with slightly larger errors.
     beta_z, beta_c : float, default=1.0, 1.0
         Weights of the divergences of the latent vector and of the components.
     objective : {"bound", "neural_process"}, default="bound"

@@ -29,7 +29,7 @@ train, test = pictures[:600], pictures[600:]
 # Two networks. Low frequencies alone (``rff_sigma``), so that a step is more than one
 # of them can do; and training weighs every network at every point by how likely it is
 # to have drawn the value there (``responsibility="exact"``), which makes better maps
-# than the default, and for worse predictions.
+# than the default.
 
 imputer = VaMoHImputer(
     grid_shape=(12, 12),
