@@ -270,7 +270,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         sizes = points.sizes[points.sizes > 0]
         self._n_points = int(np.median(sizes)) if len(sizes) else 1
         self._n_dims = surface_dims(points.x) if len(points) else points.x.shape[1]
-        self._limits = range_of(points) if self.bounded else None
+        self._limits = range_of(points) if self._has_range else None
         return super()._make_coordinates(points)
 
     def _build_module(self, d_x, d_y):
@@ -443,7 +443,7 @@ n_samples)
 
     def _outside(self, standardised):
         """Values that a bounded likelihood cannot hold."""
-        if not self.bounded:
+        if not self._has_range:
             return np.zeros(standardised.shape, dtype=bool)
         low, width = self._limits_of_module()
         with np.errstate(invalid="ignore"):  # NaN is nowhere

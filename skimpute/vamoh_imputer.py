@@ -390,7 +390,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
     # -- fit
 
     def _fit_table(self, values, seed):
-        if self.bounded:
+        if self._has_range:
             self._observed_values = self._standardise(values)
         super()._fit_table(values, seed)
         vars(self).pop("_observed_values", None)
@@ -399,7 +399,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
     def _can_go_on(self, n_categories, places):
         if not super()._can_go_on(n_categories, places):
             return False
-        if self.bounded:
+        if self._has_range:
             self.module_ = copy.deepcopy(self.module_)
             self.module_.set_limits(*self._limits(n_categories))
         return True
@@ -423,7 +423,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
             coords,
             n_categories,
             places.flips,
-            limits=self._limits(n_categories) if self.bounded else None,
+            limits=self._limits(n_categories) if self._has_range else None,
             ragged=kind == "pointconv",
         )
 
@@ -463,7 +463,7 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         return super()._batch(standardised, context)
 
     def _outside(self, table):
-        if not self.bounded:
+        if not self._has_range:
             return super()._outside(table)
         module = self.module_
         slots = table[:, ~self._encoder.categorical]

@@ -56,7 +56,7 @@ class VaMoHParameters:
     """Mixin of estimators that have the parameters of ``VAMOH_CONSTRAINTS``."""
 
     @property
-    def bounded(self):
+    def _has_range(self):
         """Whether the likelihood is one of values in [0, 1]."""
         return self.likelihood != "gaussian"
 
@@ -72,9 +72,8 @@ class VaMoHParameters:
                     f"{name} must be a sequence of ints >= 1, got "
                     f"{getattr(self, name)!r}. Pass (32, 32) for two layers."
                 )
-            if name in ("hyper_hidden", "generator_hidden", "gate_hidden"):
-                if not len(value):
-                    raise ValueError(f"{name} must hold one width at least, got ().")
+            if not len(value):
+                raise ValueError(f"{name} must hold one number at least, got ().")
             given[name] = tuple(int(width) for width in value)
         return given
 
@@ -148,8 +147,8 @@ class VaMoHParameters:
         )
 
     def _end_training(self, n_steps):
-        """Leave the warm-ups, and warn where training ended in one or in a collapse."""
-        self.module_.progress(1.0)  # one prior and the gates, whenever it stopped
+        """Leave the warm-ups, wherever training stopped, and warn of a collapse."""
+        self.module_.progress(1.0)
         if not self.history_ or n_steps < _ENOUGH_STEPS:
             return
         last = self.history_[-1]
