@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute.display import ImputationDisplay
     from skimpute.gain import GAINImputer
     from skimpute.multiple import MultiplyImputedClassifier, MultiplyImputedRegressor
+    from skimpute.ornet import ORNetRegressor
+    from skimpute.ornet_imputer import ORNetImputer
     from skimpute.pooling import pool
     from skimpute.selection import compare, imputation_scorer
     from skimpute.vaeac import VAEACImputer
@@ -37,6 +39,8 @@ __all__ = [
     "MissForestImputer",
     "MultiplyImputedClassifier",
     "MultiplyImputedRegressor",
+    "ORNetImputer",
+    "ORNetRegressor",
     "VAEACClassifier",
     "VAEACImputer",
     "VAEACRegressor",
@@ -63,6 +67,8 @@ _HOMES = {
     "MissForestImputer": "baselines",
     "MultiplyImputedClassifier": "multiple",
     "MultiplyImputedRegressor": "multiple",
+    "ORNetImputer": "ornet_imputer",
+    "ORNetRegressor": "ornet",
     "VAEACClassifier": "vaeac_predictors",
     "VAEACImputer": "vaeac",
     "VAEACRegressor": "vaeac_predictors",

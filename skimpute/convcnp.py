@@ -228,7 +228,7 @@ class ConvCNPRegressor(BaseFieldRegressor):
             min_std=self.min_std,
         )
 
-    def _lattice_limits(self, module):
+    def _task_limits(self, module):
         # Tasks of a batch share the shape of their lattices: none may be boundless.
         max_extent = self.max_grid_points ** (1 / module.d_x)
         return {"align": module.multiple, "max_extent": max(max_extent, _SHORTEST)}

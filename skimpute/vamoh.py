@@ -9,25 +9,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from skimpute.core import bridge
 from skimpute.core import noise as noise_of
-from skimpute.core.absolute_regressor import AbsoluteRegressor
 from skimpute.core.box import surface_dims
-from skimpute.core.checks import (
-    Integral,
-    Interval,
-    check_count,
-    validate_coordinates,
-)
-from skimpute.core.fields import as_labels
-from skimpute.core.functions import function_keys, range_of
+from skimpute.core.checks import Integral, Interval
+from skimpute.core.functions import range_of
+from skimpute.core.latent_regressor import LatentRegressor
 from skimpute.nn.fieldvamoh import FieldVaMoH
 from skimpute.vamoh_parameters import VAMOH_CONSTRAINTS, VaMoHParameters
 
 _SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
 _FEWEST_STEPS = 100  # of an epoch
-_ROWS_AT_ONCE, _DRAWS_AT_ONCE = 256, 8  # places and draws of a block
+_ROWS_AT_ONCE = 256  # places of a block
 
 
-class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
+class VaMoHRegressor(VaMoHParameters, LatentRegressor):
     """Regressor of functions that learns how such functions are, and draws new ones.
 
     A function is a group of rows: coordinates ``X`` and values ``y``, at places of its
@@ -259,7 +253,7 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
         self.warm_start = warm_start
 
     _parameter_constraints: dict = {  # noqa: RUF012
-        **AbsoluteRegressor._parameter_constraints,
+        **LatentRegressor._parameter_constraints,
         **VAMOH_CONSTRAINTS,
         "n_draws": [Interval(Integral, 1, None, closed="left")],
     }
@@ -359,64 +353,6 @@ class VaMoHRegressor(VaMoHParameters, AbsoluteRegressor):
             with torch.no_grad():
                 return prior(bridge.to_tensor(white, self.device_))[:, None]
         return bridge.to_tensor(mean + std * white, self.device_)[:, None]
-
-    def sample_y(self, X, n_samples=1, random_state=None, groups=None, *, noise=True):
-        """Draw functions given the context, and read them at new places.
-
-        Parameters
-        ----------
-        X, groups
-            As in :meth:`predict`.
-        n_samples : int, default=1
-            Draws per function: one latent vector each, so that the values of a draw fit
-            together.
-        random_state : int, RandomState instance or None, default=None
-            Seed; latent vectors depend on it and on what is known of a function (of one
-            without context, on its label), noise on the place too.
-        noise : bool, default=True
-            Whether to draw values; without, they are the mean given the latent vector.
-
-        Returns
-        -------
-        y_samples : ndarray (n_samples_X, n_samples) or (n_samples_X, n_channels, \
-n_samples)
-
-        Raises
-        ------
-        ValueError
-            If ``n_samples`` is not an int >= 1.
-        """
-        check_count(n_samples, "n_samples")
-        check_is_fitted(self)
-        seed = bridge.seed_from(random_state)
-        x, code = self._places(X, groups)
-        keys, code = self._function_keys(X, groups, code, seed)
-        # In whole blocks: a draw must not see how many there are.
-        n_drawn = -(-n_samples // _DRAWS_AT_ONCE) * _DRAWS_AT_ONCE
-        own = np.column_stack([x, keys[code].astype(np.float64)])
-        rows = noise_of.row_keys(own, seed)
-        shape = n_drawn, len(self._unit)
-        if not self._is_trained:
-            drawn = noise_of.normals(rows, *shape) * float(noise)
-        else:
-            chances = (
-                noise_of.uniforms(rows, *shape)
-                if noise
-                else np.empty((n_drawn, len(x), 0))
-            )
-            drawn = self._draw_functions(x, code, keys, n_drawn, chances)
-        samples = np.moveaxis(self._in_data_units(drawn[:n_samples]), 0, -1)
-        return samples[:, 0] if self._n_channels is None else samples
-
-    def _function_keys(self, X, groups, code, seed):
-        """Keys of the functions that rows belong to, and which of them each has."""
-        labels = ()
-        if (code < 0).any():
-            _, labels = validate_coordinates(
-                self, X, reset=False, group_column=self.group_column
-            )
-            labels = as_labels(labels if groups is None else groups)
-        return function_keys(self.context_, len(self._groups), code, labels, seed)
 
     def _draw_functions(self, x, code, keys, n_drawn, chances):
         """Standardised values of drawn functions, (n_drawn, n_places, d_y)."""

@@ -10,6 +10,7 @@ from skimpute import (
     AttnCNPRegressor,
     CNPRegressor,
     ConvCNPRegressor,
+    ORNetRegressor,
     VaMoHRegressor,
 )
 
@@ -21,6 +22,16 @@ REGRESSORS = {
     ),
     "cnp": CNPRegressor(width=32, **ONE_STEP),
     "attncnp": AttnCNPRegressor(width=32, n_heads=2, **ONE_STEP),
+    "ornet": ORNetRegressor(hidden_dim=16, latent_dim=4, n_train_draws=4, **ONE_STEP),
+    "ornet_bound": ORNetRegressor(
+        hidden_dim=16,
+        latent_dim=4,
+        objective="elbo",
+        information_bottleneck=True,
+        absolute_position=False,
+        score_context=True,
+        **ONE_STEP,
+    ),
     "vamoh": VaMoHRegressor(
         n_components=2,
         latent_dim=4,
@@ -34,12 +45,13 @@ REGRESSORS = {
         **ONE_STEP,
     ),
 }
-CLASSES = ["convcnp", "cnp", "attncnp", "vamoh"]
+CLASSES = ["convcnp", "cnp", "attncnp", "ornet", "vamoh"]
 # Enough steps to learn a linear function of ten columns, for those that can.
 LEARNING = {"max_seconds": None, "max_epochs": 1, "batch_size": 2}
 LEARNING_OF = {
     "CNPRegressor": {"learning_rate": 1e-2},
     "AttnCNPRegressor": {"learning_rate": 1e-3},
+    "ORNetRegressor": {"learning_rate": 1e-2},
     "VaMoHRegressor": {
         "learning_rate": 1e-2,
         "max_epochs": 3,
@@ -48,7 +60,8 @@ LEARNING_OF = {
         "generator_hidden": (16,),
     },
 }
-MIXTURES = {"vamoh"}  # whose law is no normal one: see test_vamoh.py
+# Whose law is no normal one: see test_vamoh.py, test_ornet.py.
+MIXTURES = {"ornet", "ornet_bound", "vamoh"}
 
 each_regressor = pytest.mark.parametrize(
     "regressor", list(REGRESSORS.values()), ids=list(REGRESSORS)

@@ -22,6 +22,7 @@ from skimpute import (
     GAINImputer,
     MICEImputer,
     MissForestImputer,
+    ORNetImputer,
     VAEACImputer,
     VaMoHImputer,
 )
@@ -34,6 +35,14 @@ IMPUTERS = [
     MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
     ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
     GAINImputer(max_epochs=2, width=16, depth=1, device="cpu", random_state=0),
+    ORNetImputer(
+        max_epochs=1,
+        hidden_dim=16,
+        latent_dim=4,
+        n_train_draws=4,
+        device="cpu",
+        random_state=0,
+    ),
     VaMoHImputer(
         max_epochs=1,
         latent_dim=4,
@@ -54,6 +63,7 @@ LONGER = {
     VAEACImputer: {"max_epochs": 60, "learning_rate": 3e-3},
     ConvCNPImputer: {"max_epochs": 15, "learning_rate": 1e-2},
     GAINImputer: {"max_epochs": 60, "learning_rate": 3e-3},
+    ORNetImputer: {"max_epochs": 30, "learning_rate": 1e-2},
     VaMoHImputer: {"max_epochs": 80, "learning_rate": 1e-2, "n_components": 1},
 }
 

@@ -19,6 +19,8 @@ METHODS = {
     "convcnp_imputer",
     "cnp",
     "ornet",
+    "ornet_imputer",
+    "ornet_parameters",
     "cgml",
     "vamoh",
     "vamoh_imputer",
@@ -93,6 +95,11 @@ ARROWS = {
     "core.absolute_regressor": {
         *("core.field_regressor", "core.box", "core.fields", "core.lattice"),
     },
+    "core.latent_regressor": {
+        *("core.absolute_regressor", "core.checks", "core.bridge", "core.noise"),
+        *("core.fields", "core.functions"),
+    },
+    "core.kdtree": {"nn"},  # on the CPU what nn.graph does anywhere
     "core.coherent": {"core.fields"},
     "core.field_regressor": {
         *("core.trained", "core.lattice", "core.coherent"),
@@ -118,6 +125,8 @@ ARROWS = {
     "vaeac_predictors": {"core", "vaeac", *ROOMS},
     "vamoh": {"core", "nn", "vamoh_parameters", *ROOMS},
     "vamoh_imputer": {"core", "nn", "vamoh_parameters", *ROOMS},
+    "ornet": {"core", "nn", "ornet_parameters", *ROOMS},
+    "ornet_imputer": {"core", "nn", "ornet_parameters", *ROOMS},
     "multiple": {"core", *ROOMS},
     "selection": {"core", *ROOMS, "comparison", "i_score"},
     "saving": {"core", ""},

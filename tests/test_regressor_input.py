@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from skimpute import AttnCNPRegressor, CNPRegressor, ConvCNPRegressor
+from skimpute import (
+    AttnCNPRegressor,
+    CNPRegressor,
+    ConvCNPRegressor,
+    ORNetRegressor,
+)
 from tests.regressor_cases import (
     ONE_STEP,
     REGRESSORS,
@@ -314,7 +319,7 @@ def test_a_single_place_teaches_nothing(regressor):
 def test_a_single_function_is_warned_of(regressor):
     x, y, _ = make_waves((60,))
     regressor = clone(regressor)
-    by_heart = not isinstance(regressor, ConvCNPRegressor)
+    by_heart = not isinstance(regressor, ConvCNPRegressor | ORNetRegressor)
     message = "by heart" if by_heart else "One function of 40 rows .* Gaussian process"
     with pytest.warns(UserWarning, match=message) as caught:
         regressor.fit(x[:40], y[:40])

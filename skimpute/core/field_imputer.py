@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from sklearn.utils.validation import check_is_fitted
 
 from skimpute.core import bridge
@@ -32,8 +33,9 @@ class FieldImputer(PlacedImputer):
     defines two methods.
     ``_build_field(grid_shape, coords, known)`` makes a module that maps values and
     context (n_rows, n_places) to a Normal of that shape, for a grid or for coordinates
-    (Tensor, in units of a lattice); ``known`` says that the places are these for good.
-    The module has ``n_numbers``, the size of a layer for one row, and ``with_shape``.
+    (Tensor, see ``_make_coordinates``); ``known`` says that the places are these for
+    good. The module has ``n_numbers``, the size of a layer for one row, and
+    ``with_shape``.
     ``_place_field(field, n_categories)`` makes a module of table rows of it, whose
     numbers go in and out with the signs ``_places.flips``.
     """
@@ -66,11 +68,15 @@ class FieldImputer(PlacedImputer):
     def _build_module(self, n_categories):
         places, coords = self._places, None
         if places.grid_shape is None:
-            self._coordinates = _make_coordinates(places)
+            self._coordinates = self._make_coordinates(places)
             transformed = self._coordinates.transform(places.coords)
             coords = torch.as_tensor(transformed, dtype=torch.float32)
         field = self._build_field(places.grid_shape, coords, places.by_correlation)
         return self._place_field(field, n_categories)
+
+    def _make_coordinates(self, places):
+        """What turns coordinates into those of the network: a lattice that fits."""
+        return _lattice_of(places)
 
     def _mask(self):
         if not isinstance(self.training_mask, str) or self.training_mask != "auto":
@@ -90,7 +96,7 @@ class FieldImputer(PlacedImputer):
     # -- after fit
 
     def log_prob(self, X, scored=None):
-        """Log density of cells given the others, each by itself.
+        """Log density of cells given the others.
 
         Parameters
         ----------
@@ -103,8 +109,9 @@ class FieldImputer(PlacedImputer):
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            Sum over the scored cells of the log of their marginal densities, nats, in
-            the units of the data: the cells of a row are independent given the context.
+            Nats, in the units of the data. The cells of a row are independent given the
+            context; if there is a latent vector, given it too, and the density is the
+            mean over ``n_imputations`` of them.
 
         Raises
         ------
@@ -113,11 +120,15 @@ class FieldImputer(PlacedImputer):
         """
         _, table, observed, target, shift = self._read_scored(X, scored)
 
+        n_draws = self.n_imputations if self.module_.latent_dim else 1
+
         def weigh(rows, shown, asked):
             batch = self._batch(rows, shown)
-            law = self.module_.predictive(self.module_.encode(batch))
-            log_prob = bridge.to_numpy(law.log_prob(batch.values)[0])
-            return (np.where(asked, log_prob, 0.0).sum(axis=1),)
+            latent = self._quasi_noise(n_draws, len(rows))
+            law = self.module_.predictive(self.module_.encode(batch), latent)
+            log_prob = bridge.to_numpy(law.log_prob(batch.values))
+            log_prob = np.where(asked, log_prob, 0.0).sum(axis=2)
+            return (logsumexp(log_prob, axis=0) - np.log(len(log_prob)),)
 
         (log_prob,) = self._in_blocks(weigh, table, observed & ~target, target)
         return log_prob + shift
@@ -227,7 +238,7 @@ def _same_steps(one, other):
     )
 
 
-def _make_coordinates(places):
+def _lattice_of(places):
     """Lattice that fits the places."""
     coordinates = LatticeCoordinates(places.coords, _GRID_DIM)
     if coordinates.projected:

@@ -122,7 +122,7 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         module.to(device)
         history, best_epoch = [], 0
         if self._worth_training(points):
-            source = FieldSource(points, device, **self._lattice_limits(module))
+            source = FieldSource(points, device, **self._task_limits(module))
             plan = self._plan(source.single, device, seed)
             history, best_epoch = fit_module(module, source, plan)
         self._is_trained = bool(history)
@@ -133,8 +133,8 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
     def _look_at_module(self):
         """Note what is to be known of the fitted module; nothing by default."""
 
-    def _lattice_limits(self, module):
-        """What a lattice asks of training tasks, as arguments of `FieldSource`."""
+    def _task_limits(self, module):
+        """Limits of training tasks, as arguments of `FieldSource`."""
         return {}
 
     def _worth_training(self, points):

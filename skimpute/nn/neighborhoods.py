@@ -113,22 +113,34 @@ def farthest_points(x, known, n):
     axes = [axis.contiguous() for axis in x.float().unbind(-1)]
     # In double precision, for the rounding of a sum depends on how many stand besides.
     middle = mean_place(x.double(), known).float().split(1, dim=1)
-    from_middle = _squares(axes, middle).masked_fill(~known, torch.inf)
+    from_middle = squares_to(axes, middle).masked_fill(~known, torch.inf)
     pick = from_middle.argmin(1, keepdim=True)
     gap = torch.where(known, torch.inf, -1.0)  # to the nearest that was chosen
     picks, found, rows = [], [], []
     for _ in range(min(n, x.shape[1])):
         picks.append(pick)
         found.append(gap.gather(1, pick) > 0)
-        rows.append(_squares(axes, [axis.gather(1, pick) for axis in axes]))
+        rows.append(squares_to(axes, [axis.gather(1, pick) for axis in axes]))
         gap = torch.minimum(gap, rows[-1])
         pick = gap.argmax(1, keepdim=True)
     squares = torch.stack(rows, 1).masked_fill(~known[:, None], torch.inf)
     return torch.cat(picks, 1), torch.cat(found, 1), squares
 
 
-def _squares(axes, origin):
-    # Axis by axis, element by element: the same bits wherever a point stands.
+def squares_to(axes, origin):
+    """Squared distances to eleven bits, element by element.
+
+    The same bits wherever a point stands, and in whatever units a grid is given.
+
+    Parameters
+    ----------
+    axes, origin : sequence of Tensor
+        One per coordinate, of shapes that broadcast.
+
+    Returns
+    -------
+    squares : Tensor, float32
+    """
     total = torch.zeros_like(axes[0])
     for axis, at in zip(axes, origin, strict=True):
         total = total + (axis - at).square()

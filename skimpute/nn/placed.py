@@ -11,7 +11,7 @@ from skimpute.nn.field import OnePhase
 from skimpute.nn.heads import RowDistribution, TableLayout
 from skimpute.nn.setconv import spread
 
-_MIN_PROBABILITY = 0.01  # of a category; its slot's mean may be anything
+MIN_PROBABILITY = 0.01  # of a category; its slot's mean may be anything
 
 
 class PlacedConvCNP(nn.Module):
@@ -163,7 +163,7 @@ class PlacedField(OnePhase):
             renormalised.
         """
         raw = self.layout.raw_outputs(
-            state.mean, state.stddev, 0.0, min_probability=_MIN_PROBABILITY
+            state.mean, state.stddev, 0.0, min_probability=MIN_PROBABILITY
         )
         return RowDistribution(self.layout, raw[None], min_sigma=0.0)
 
