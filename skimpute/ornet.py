@@ -252,14 +252,9 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         return box
 
     def _build_module(self, d_x, d_y):
-        reach = self._reach(self._density, d_x)
-        network = ORNet(
-            d_x,
-            d_y,
-            radius=reach.radius,
-            min_std=self.min_std,
-            **self._network_options(self._knows_places),
-        )
+        reach, unit = self._reach(self._density, d_x)
+        options = self._network_options(self._knows_places)
+        network = ORNet(d_x, d_y, unit=unit, min_std=self.min_std, **options)
         return FieldORNet(
             network,
             reach,

@@ -286,10 +286,13 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         min_std = self.min_std
         if min_std is None:
             min_std = _FLOOR_OF_IMAGES if plane else _FLOOR
+        density = self._usual_density(coords)
+        reach, unit = self._reach(density, coords.shape[1])
         return PlacesORNet(
             coords,
             n_channels,
-            self._reach(self._usual_density(coords), coords.shape[1]),
+            reach,
+            unit=unit,
             d_identity=_IDENTITY if known else 0,
             min_std=min_std,
             **self._network_options(),

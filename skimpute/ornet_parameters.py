@@ -31,8 +31,8 @@ ORNET_CONSTRAINTS: dict = {
 }
 
 _SIDE = 2.0  # of the box of coordinates
-_EXPECTED = 12  # context points within the radius of a place, on average
-_LEAST_RADIUS, _MOST_RADIUS = 0.05, 0.5  # of the side
+_EXPECTED = 12  # context points within a unit of length of a place, on average
+_LEAST_UNIT, _MOST_UNIT = 0.1, 1.0
 _BALLS = {1: 2.0, 2: math.pi}  # volume of the ball of radius 1
 _ENOUGH_STEPS = 500  # before a latent vector is called dead
 _LEAST_KL = 0.01  # nats per dimension
@@ -42,25 +42,22 @@ class ORNetParameters:
     """Mixin of estimators that have the parameters of ``ORNET_CONSTRAINTS``."""
 
     def _reach(self, density, d_x):
-        """How far nodes listen.
+        """How far nodes listen, and the unit of the distances they are told.
 
         Parameters
         ----------
         density : float
             Context points that are usual per unit of the volume of the box.
         d_x : int
-            Coordinates; of more than two, the radius is infinite if it is "auto".
+            Coordinates.
         """
-        radius = self.radius
-        if radius == "auto":
-            radius = math.inf
-            if d_x in _BALLS:
-                share = _EXPECTED / max(density, 1e-12) / _BALLS[d_x]
-                radius = min(
-                    max(share ** (1 / d_x) / _SIDE, _LEAST_RADIUS), _MOST_RADIUS
-                )
+        unit = 1.0
+        if d_x in _BALLS:  # with so many points within it
+            unit = (_EXPECTED / max(density, 1e-12) / _BALLS[d_x]) ** (1 / d_x)
+            unit = min(max(unit, _LEAST_UNIT), _MOST_UNIT)
+        radius = math.inf if self.radius == "auto" else self.radius * _SIDE
         n_least = min(self.min_neighbors, self.n_neighbors)
-        return Reach(self.n_neighbors, radius * _SIDE, n_least)
+        return Reach(self.n_neighbors, radius, n_least), unit
 
     def _network_options(self, absolute_position=None):
         """Arguments of the network that are parameters."""

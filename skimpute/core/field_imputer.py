@@ -246,7 +246,7 @@ def _lattice_of(places):
             f"{places.coords.shape[1]} coordinates are projected on the first two "
             "principal axes.",
             UserWarning,
-            stacklevel=7,
+            stacklevel=8,
         )
     x = coordinates.project(places.coords)
     n = len(x)

@@ -17,7 +17,7 @@ class FieldORNet(OnePhase):
     reach : Reach
         How far nodes listen.
     objective : ORNetObjective
-    score_context : bool, default=True
+    score_context : bool, default=False
         Whether context points are targets too, as in the paper: the context is a part
         of the targets.
     search : callable, default=find_edges
@@ -31,7 +31,7 @@ class FieldORNet(OnePhase):
         network,
         reach,
         objective,
-        score_context=True,
+        score_context=False,
         search=find_edges,
         n_validation_draws=16,
     ):

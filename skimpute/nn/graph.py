@@ -192,8 +192,12 @@ class CommonPlaces(torch.nn.Module):
         Returns
         -------
         table : Table
-            Of shape (n_nodes, k); ``points`` are places of the node's row.
+            Of shape (n_nodes, k), without columns if there is no context at all;
+            ``points`` are places of the node's row.
         """
+        if not context.any():  # nobody to listen to
+            empty = place.new_zeros(len(place), 0)
+            return Table(empty, empty.bool())
         n_neighbors, _, n_least = self.reach
         candidates = self.candidates[place]  # (n_nodes, n_candidates)
         shown = context[row[:, None], candidates]

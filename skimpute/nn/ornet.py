@@ -97,8 +97,8 @@ class ORNet(nn.Module):
         Of z; 0 leaves the latent path out.
     n_layers : int, default=2
         Inner layers, and as many cross layers.
-    radius : float, default=inf
-        Unit of the distances that edges are told.
+    unit : float, default=1.0
+        Of the distances that edges are told.
     graph : bool, default=True
         Whether there are edges; else every target sees the mean of all context nodes.
     attention, positional_embedding : bool, default=True
@@ -123,7 +123,7 @@ class ORNet(nn.Module):
         width=64,
         latent_dim=32,
         n_layers=2,
-        radius=torch.inf,
+        unit=1.0,
         graph=True,
         attention=True,
         positional_embedding=True,
@@ -142,7 +142,7 @@ class ORNet(nn.Module):
         self.embed = MLP(2 * d_y + d_place, width, width)
         self.geometry = None
         if graph and positional_embedding:
-            self.geometry = RelativeGeometry(d_x, radius)
+            self.geometry = RelativeGeometry(d_x, unit)
         d_geometry = self.geometry.linear.out_features if self.geometry else 0
         layers = range(n_layers if graph else 0)
         self.inner = nn.ModuleList(

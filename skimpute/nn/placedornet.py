@@ -52,9 +52,7 @@ class PlacesORNet(nn.Module):
     def __init__(self, places, n_channels, reach, d_identity=0, **options):
         super().__init__()
         d_x = places.shape[1]
-        self.network = ORNet(
-            d_x, n_channels, radius=reach.radius, d_identity=d_identity, **options
-        )
+        self.network = ORNet(d_x, n_channels, d_identity=d_identity, **options)
         self.identity = nn.Parameter(torch.randn(len(places), d_identity))
         self.reach = reach
         self._settle(places)
@@ -123,8 +121,6 @@ class PlacesORNet(nn.Module):
         if not self.network.graph:
             return None
         table = self.neighbors(context, row, place, itself)
-        if not context.any():  # nobody to listen to, and no number to look up
-            return Table(*(part[:, :0] for part in table))
         points = torch.where(table.known, number[row[:, None], table.points], 0)
         return Table(points, table.known)
 

@@ -20,24 +20,24 @@ _AT_ONCE = 2**13  # nodes whose edges are in memory together
 class RelativeGeometry(nn.Module):
     """What an edge knows of how its ends lie to each other (eq. 7).
 
-    Differences of the coordinates, with their signs, and the distance, in units of the
-    radius; logarithms of them, since some neighbours lie outside it.
+    Differences of the coordinates, with their signs, and the distance; logarithms of
+    them, since some neighbours lie far away.
 
     Parameters
     ----------
     d_x : int
         Coordinates.
-    radius : float
-        Unit of lengths; infinite is 1.
+    unit : float
+        Of lengths: the usual distance of neighbours.
     width : int, default=32
         Of the embedding.
     """
 
     projection: torch.Tensor | None
 
-    def __init__(self, d_x, radius, width=32):
+    def __init__(self, d_x, unit, width=32):
         super().__init__()
-        self.unit = radius if math.isfinite(radius) else 1.0
+        self.unit = unit
         self.register_buffer("projection", None)
         if d_x > _MOST_COORDINATES:
             self.projection = torch.randn(d_x, _MOST_COORDINATES) / math.sqrt(d_x)
@@ -150,7 +150,7 @@ class RelationalLayer(nn.Module):
     def _weights(self, h, m, known):
         if self.query is None:
             shares = 1.0 / (known.sum(1, keepdim=True) + 1.0)
-            return torch.cat([shares, known * shares], 1)
+            return torch.cat([shares, known * shares], 1).to(m.dtype)
         query = self.query(h) / math.sqrt(h.shape[1])
         logits = torch.einsum("nd,nkd->nk", query, m)
         logits = logits.masked_fill(~known, -torch.inf)

@@ -10,6 +10,11 @@ import torch
 from skimpute.core.batch import Batch
 from skimpute.nn.cnp import CNP, AttnCNP
 from skimpute.nn.convcnp import ConvCNP
+from skimpute.nn.field import FieldModule
+from skimpute.nn.fieldornet import FieldORNet, context_of
+from skimpute.nn.graph import Reach
+from skimpute.nn.ornet import ORNet, PointSet
+from skimpute.nn.ornetobjective import ORNetObjective
 
 
 def factory(make_module, **defaults):
@@ -41,11 +46,42 @@ def small_convcnp(d_x, d_y, **options):
     return FineConvCNP(d_x, d_y, kernel_size=3 if d_x == 1 else 5, **options)
 
 
+class PlainORNet(FieldModule):
+    """OR-Net with its mean latent vector: marginals, as the others have them."""
+
+    def __init__(self, d_x, d_y, *, radius=0.5, n_neighbors=6, **options):
+        super().__init__()
+        network = ORNet(d_x, d_y, width=32, latent_dim=4, unit=radius, **options)
+        reach = Reach(n_neighbors, radius, 3)
+        self.ornet = FieldORNet(network, reach, ORNetObjective("npml", 4, False, 0.0))
+
+    def encode(self, batch):
+        return context_of(batch), self.ornet.encode(batch)
+
+    def predictive(self, state, xt):
+        context, state = state
+        n_tasks, n_targets, _ = xt.shape
+        task = torch.arange(n_tasks).repeat_interleave(n_targets)
+        blank = xt.new_zeros(len(task), self.ornet.network.d_y)
+        targets = PointSet(xt.flatten(0, 1), blank, blank > 0, task)
+        r = self.ornet.network.listen(
+            targets, state, self.ornet.edges(context, targets)
+        )
+        law = self.ornet.network.decode(targets, r, state.mean[None])
+        shape = n_tasks, n_targets, -1
+        return torch.distributions.Normal(
+            law.mean.reshape(shape), law.stddev.reshape(shape)
+        )
+
+
 FIELD_MODULES = {
     "cnp": factory(CNP, width=64),
     "attncnp": factory(AttnCNP, width=32),
     "attncnp_paper": factory(AttnCNP, width=32, residual=False),
     "attncnp_images": factory(AttnCNP, width=32, n_heads=4, n_self_attention=2),
+    "ornet": factory(PlainORNet),
+    "ornet_means": factory(PlainORNet, attention=False, absolute_position=False),
+    "ornet_no_graph": factory(PlainORNet, graph=False),
     "convcnp": factory(small_convcnp, width=8, min_std=0.03),
     "convcnp_unet": factory(FineConvCNP, width=8, min_std=0.03, architecture="unet"),
 }
