@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
+from skimpute.core import bridge
 from skimpute.core.box import BoxCoordinates
-from skimpute.core.checks import Interval, Real
+from skimpute.core.checks import Integral, Interval, Real
 from skimpute.core.field_imputer import FieldImputer
 from skimpute.nn.placedornet import PlacedORNet, PlacesORNet, on_grid
 from skimpute.ornet_parameters import ORNET_CONSTRAINTS, ORNetParameters
@@ -314,3 +316,48 @@ class ORNetImputer(ORNetParameters, FieldImputer):
             objective=self._make_objective(),
             points_per_step=self.points_per_step,
         )
+
+    # -- after fit
+
+    def attention_weights(self, X, place):
+        """Which known places one place listened to.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Table with the columns of ``fit``.
+        place : int
+            Number of the place that listens: of a grid in C order, else of a column (of
+            a category, where there are such).
+
+        Returns
+        -------
+        weights : ndarray of shape (n_samples, n_places)
+            Weights of the known places' messages, mean over the cross-relational layers
+            (eq. 9); 0 of places that are not known, or not among the neighbours. What
+            is short of 1 went to the null message.
+
+        Raises
+        ------
+        ValueError
+            If there is no such place, or the network does not weigh its messages.
+        """
+        check_is_fitted(self)
+        n_places = len(self.module_.field.places)
+        if not (isinstance(place, Integral) and 0 <= place < n_places):
+            raise ValueError(
+                f"place must be an int from 0 to {n_places - 1}, got {place!r}."
+            )
+        if not (self.graph and self.attention):
+            raise ValueError(
+                "attention_weights needs graph=True and attention=True, got "
+                f"{self.graph} and {self.attention}."
+            )
+        values, _ = self._encoder.code(self._validate_rows(X))
+
+        def look(rows):
+            weights = self.module_.attention_weights(self._batch(rows), int(place))
+            return (bridge.to_numpy(weights),)
+
+        (weights,) = self._in_blocks(look, self._standardise(values))
+        return weights

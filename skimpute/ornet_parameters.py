@@ -31,7 +31,7 @@ ORNET_CONSTRAINTS: dict = {
 }
 
 _SIDE = 2.0  # of the box of coordinates
-_EXPECTED = 12  # context points within a unit of length of a place, on average
+_EXPECTED = 2  # context points within a unit of length of a place, on average
 _LEAST_UNIT, _MOST_UNIT = 0.1, 1.0
 _BALLS = {1: 2.0, 2: math.pi}  # volume of the ball of radius 1
 _ENOUGH_STEPS = 500  # before a latent vector is called dead

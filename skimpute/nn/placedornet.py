@@ -335,6 +335,33 @@ class PlacedORNet(PlacedField):
         )
         return RowDistribution(self.layout, raw, min_sigma=0.0)
 
+    def attention_weights(self, batch, place):
+        """Weights of the messages of all places to one, mean over the cross layers.
+
+        Parameters
+        ----------
+        batch : Batch
+        place : int
+            The place that listens.
+
+        Returns
+        -------
+        weights : Tensor of shape (n_rows, n_places)
+        """
+        field, rows = self.field, self.encode(batch)
+        n_rows, n_places = len(batch.values), len(field.places)
+        number = torch.arange(n_rows * n_places, device=rows.r.device)
+        number = number.view(n_rows, n_places)
+        asked = number[:, place]
+        targets = PointSet(*(p if p is None else p[asked] for p in rows.targets))
+        context = batch.context[:, self.layout.column]
+        context = context.unflatten(1, (n_places, -1)).any(-1)
+        row = targets.task
+        table = field.edges(context, number, row, torch.full_like(row, place))
+        weights = field.network.attention(targets, rows.state, table).mean(0)[:, 1:]
+        found = weights.new_zeros(n_rows, n_places)
+        return found.scatter_add(1, table.points % n_places, weights)
+
     def draws(self, state, latent, uniforms):
         """Rows drawn from the law, (n_draws, n_rows, n_columns); one z per row."""
         return self.predictive(state, latent).draw(uniforms)
