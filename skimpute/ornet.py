@@ -43,8 +43,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         So many at any distance.
     radius : float or "auto", default="auto"
         Largest distance of a neighbour, as a share of the range of the coordinates.
-        "auto" has twelve known points within it where half of a function is known,
-        between 0.05 and 0.5; infinite with more than two coordinates.
+        "auto" sets no limit: the nearest points are neighbours, however few are known.
     graph, attention, positional_embedding : bool, default=True
         Parts of the network that can be left out, as in Table 3 of the paper: edges,
         where without them all places see the mean of the known points; the weighing of
@@ -82,7 +81,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         Stop training in time, keeping the best weights so far.
     batch_size : int, default=32
         Functions per step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Of the Adam optimiser, at the start.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Whether the rate falls to zero over ``max_epochs``.
@@ -131,9 +130,16 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
 
     Notes
     -----
-    Time and memory are linear in known points and in places. Targets do not listen to
-    each other, unlike in the paper's full graph: what is predicted at a place would
-    depend on where else one asks.
+    Time and memory are linear in known points and in places.
+
+    Differences from the paper: targets do not listen to each other, for what is
+    predicted at a place would depend on where else one asks; every node hears a null
+    message besides its neighbours, so that nobody is left alone; skip connections and
+    layer normalisation; signed differences, on a logarithmic scale; the objective;
+    known points are not scored in training; the learning rate. The paper's settings are
+    ``radius=0.18`` (5 of 28 pixels), ``objective="elbo"``,
+    ``information_bottleneck=True``, ``score_context=True``, ``learning_rate=1e-3``,
+    ``learning_rate_schedule="constant"``, ``weight_decay=0``.
 
     References
     ----------
@@ -180,7 +186,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         max_epochs=None,
         max_seconds=None,
         batch_size=32,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         learning_rate_schedule="cosine",
         weight_decay=1e-5,
         validation_fraction=0.1,

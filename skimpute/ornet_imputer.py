@@ -44,8 +44,8 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         So many at any distance.
     radius : float or "auto", default="auto"
         Largest distance of a neighbour, as a share of the longest side of the places'
-        box. "auto" has twelve known places within it where half of a row's are known,
-        between 0.05 and 0.5; infinite with more than two coordinates.
+        box. "auto" sets no limit: the nearest places are neighbours, however few are
+        known.
     graph, attention, positional_embedding : bool, default=True
         Parts of the network that can be left out, as in Table 3 of the paper: edges,
         where without them all places see the mean of the known ones; the weighing of
@@ -102,7 +102,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         Stop training in time, keeping the best weights so far.
     batch_size : int, default=32
         Rows per step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Of the Adam optimiser, at the start.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Whether the rate falls to zero over ``max_epochs``.
@@ -207,7 +207,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         max_epochs=None,
         max_seconds=None,
         batch_size=32,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         learning_rate_schedule="cosine",
         weight_decay=1e-5,
         validation_fraction=0.1,

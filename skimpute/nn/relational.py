@@ -145,7 +145,9 @@ class RelationalLayer(nn.Module):
     def _messages(self, said, table, geometry):
         """Messages along edges, (n_nodes, k, width)."""
         m = said[table.points]
-        return (m if self.of_edge is None else m + self.of_edge(geometry)).relu()
+        if self.of_edge is not None:
+            m += self.of_edge(geometry)
+        return m.relu_()  # in place: edges are most of the memory
 
     def _weights(self, h, m, known):
         if self.query is None:
