@@ -37,7 +37,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         Dimension of the latent vector; 0 leaves it out.
     n_layers : int, default=2
         Relational layers among known points, and as many towards the places asked for.
-    n_neighbors : int, default=16
+    n_neighbors : int, default=8
         Most known points that a point listens to: the nearest ones within the radius.
     min_neighbors : int, default=3
         So many at any distance.
@@ -166,7 +166,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         hidden_dim=64,
         latent_dim=32,
         n_layers=2,
-        n_neighbors=16,
+        n_neighbors=8,
         min_neighbors=3,
         radius="auto",
         graph=True,

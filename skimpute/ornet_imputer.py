@@ -38,7 +38,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         Dimension of the latent vector; 0 leaves it out.
     n_layers : int, default=2
         Relational layers among known places, and as many towards all places.
-    n_neighbors : int, default=16
+    n_neighbors : int, default=8
         Most known places that a place listens to: the nearest ones within the radius.
     min_neighbors : int, default=3
         So many at any distance.
@@ -179,7 +179,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         hidden_dim=64,
         latent_dim=32,
         n_layers=2,
-        n_neighbors=16,
+        n_neighbors=8,
         min_neighbors=3,
         radius="auto",
         graph=True,
