@@ -10,6 +10,7 @@ from skimpute.core.checks import check_between, check_count
 from skimpute.field_data import (
     gp_conditional,
     load_lynx_hare,
+    load_motion_capture,
     load_temperature_maps,
     make_gp_tasks,
     make_predator_prey,
@@ -21,6 +22,7 @@ __all__ = [
     "gaussian_conditional",
     "gp_conditional",
     "load_lynx_hare",
+    "load_motion_capture",
     "load_penguins",
     "load_temperature_maps",
     "make_colour_digits",

@@ -10,6 +10,7 @@ from skimpute.core.checks import check_count
 __all__ = [
     "gp_conditional",
     "load_lynx_hare",
+    "load_motion_capture",
     "load_temperature_maps",
     "make_gp_tasks",
     "make_predator_prey",
@@ -107,6 +108,52 @@ def load_temperature_maps():
         latitude=stored["latitude"],
         longitude=stored["longitude"],
         year=stored["year"],
+    )
+
+
+def load_motion_capture():
+    """Load five recordings of a person in motion: two walks, a run, two rough grounds.
+
+    Positions of 31 joints, 20 times a second, 270 poses in all, 4 to 22 s of each
+    recording. Nothing is missing.
+
+    Returns
+    -------
+    motion : Bunch
+        ``data`` (270, 31, 3) positions in metres, the second coordinate upwards;
+        ``clip`` (270,) number of the recording; ``time`` (270,) seconds since its
+        start; ``labels`` (5,) what is done in it; ``joint_names`` (31,); ``parents``
+        (31,) number of the joint that each one hangs on, -1 for the root. A new copy
+        at each call.
+
+    Notes
+    -----
+    Clips 02_01, 02_02, 02_03, 03_01 and 03_02 of the CMU motion capture database [1]_,
+    which is free for use. Changed from angles at 120 frames a second to positions at
+    20, rounded to millimetres.
+
+    References
+    ----------
+    .. [1] Carnegie Mellon University, mocap.cs.cmu.edu, created with funding from NSF
+       EIA-0196217.
+
+    Examples
+    --------
+    >>> from skimpute.datasets import load_motion_capture
+    >>> motion = load_motion_capture()
+    >>> motion.data.shape, str(motion.labels[2])
+    ((270, 31, 3), 'run/jog')
+    """
+    stored = read_arrays("motion_capture")
+    clip = stored["clip"].astype(np.int64)
+    first = np.searchsorted(clip, clip)
+    return Bunch(
+        data=stored["millimetres"] / 1000.0,
+        clip=clip,
+        time=(np.arange(len(clip)) - first) / 20.0,
+        labels=stored["labels"],
+        joint_names=stored["joint_names"],
+        parents=stored["parents"].astype(np.int64),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from skimpute.core.drawing import INK, OBSERVED, new_axes
 
-__all__ = ["plot_function", "plot_images"]
+__all__ = ["plot_function", "plot_images", "plot_skeletons"]
 
 _GAP_COLOUR = "#2456d6"  # of missing pixels: no grey, and rare in photographs
 _MAX_COLUMNS = 10  # images side by side unless asked for
@@ -150,6 +150,71 @@ def plot_function(
     if label is not None:
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 4}
         ax.legend(**place, frameon=False, fontsize=8)
+    return ax
+
+
+def plot_skeletons(poses, parents, *, labels=None, plane=(2, 1), gap=0.8, ax=None):
+    """Draw poses of a skeleton as stick figures, side by side.
+
+    Parameters
+    ----------
+    poses : array-like of shape (n_lines, n_poses, n_joints, d) or without the first
+        Positions of the joints; lines are drawn below each other.
+    parents : array-like of shape (n_joints,)
+        Number of the joint that each one hangs on; -1 for the root.
+    labels : sequence of str, default=None
+        Names of the lines.
+    plane : tuple of two int, default=(2, 1)
+        Coordinates that become width and height.
+    gap : float, default=0.8
+        Distance of figures beside each other, as a share of the height of one. Each
+        stands with its root at its place.
+    ax : matplotlib Axes, default=None
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    ax : matplotlib Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree.
+
+    Examples
+    --------
+    >>> from skimpute.datasets import load_motion_capture
+    >>> from skimpute.plotting import plot_skeletons
+    >>> motion = load_motion_capture()
+    >>> ax = plot_skeletons(motion.data[:40:5], motion.parents)
+    """
+    poses, parents = np.asarray(poses, dtype=float), np.asarray(parents)
+    poses = poses[None] if poses.ndim == 3 else poses
+    if poses.ndim != 4 or poses.shape[2] != len(parents):
+        raise ValueError(
+            f"poses must have shape (n_lines, n_poses, {len(parents)}, d) with "
+            f"{len(parents)} parents, got {poses.shape}."
+        )
+    n_lines, n_poses = poses.shape[:2]
+    flat = poses[..., list(plane)]
+    flat = flat - flat[:, :, np.flatnonzero(parents < 0)[:1]] * [1.0, 0.0]
+    height = np.ptp(flat[..., 1])
+    places = np.arange(n_poses) * gap * height
+    below = -1.15 * height * np.arange(n_lines)
+    flat = flat + np.stack(np.broadcast_arrays(places, below[:, None]), -1)[:, :, None]
+    ax = new_axes(ax, (1.0 + 0.75 * n_poses, 1.15 * n_lines + 0.3))
+    bones = np.flatnonzero(parents >= 0)
+    for line in flat:
+        for joint in bones:  # one call for all poses of a line
+            ends = line[:, [joint, parents[joint]]]
+            broken = np.insert(ends, 2, np.nan, axis=1).reshape(-1, 2)
+            ax.plot(*broken.T, color=INK, lw=1.1, solid_capstyle="round")
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    for name, line in zip(labels or (), flat, strict=True):
+        left, middle = line[..., 0].min() - 0.15 * height, line[..., 1].mean()
+        ax.text(left, middle, name, ha="right", va="center", fontsize=9, color=INK)
     return ax
 
 

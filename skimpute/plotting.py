@@ -15,7 +15,7 @@ from skimpute.diagnostic_plots import (
     plot_missing_information,
     plot_strips,
 )
-from skimpute.field_plots import plot_function, plot_images
+from skimpute.field_plots import plot_function, plot_images, plot_skeletons
 
 __all__ = [
     "plot_calibration",
@@ -24,6 +24,7 @@ __all__ = [
     "plot_images",
     "plot_missing_information",
     "plot_pattern",
+    "plot_skeletons",
     "plot_strips",
     "plot_training",
 ]

@@ -13,6 +13,7 @@ from skimpute.datasets import (
     gaussian_conditional,
     gp_conditional,
     load_lynx_hare,
+    load_motion_capture,
     load_penguins,
     load_temperature_maps,
     make_gaussian_table,
@@ -369,3 +370,27 @@ def test_bad_parameters_of_tasks_are_refused(call, message):
 def test_bad_parameters_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_recordings_are_of_a_body_that_moves_and_does_not_stretch():
+    motion = load_motion_capture()
+    assert motion.data.shape == (270, 31, 3) and len(motion.labels) == 5
+    assert list(motion.joint_names[:1]) == ["root"] and motion.parents[0] == -1
+    bones = motion.data[:, 1:] - motion.data[:, motion.parents[1:]]
+    lengths = np.linalg.norm(bones, axis=-1)
+    for clip in range(5):  # of two people
+        assert np.ptp(lengths[motion.clip == clip], axis=0).max() < 0.005  # metres
+    head = list(motion.joint_names).index("head")
+    assert (motion.data[:, head, 1] > motion.data[:, 0, 1]).all()
+    for clip, speed in ((0, 1.2), (2, 3.2)):  # walking, running; m/s
+        own = motion.clip == clip
+        path = np.linalg.norm(np.diff(motion.data[own, 0][:, [0, 2]], axis=0), axis=1)
+        assert path.sum() / motion.time[own].max() == pytest.approx(speed, rel=0.3)
+    assert motion.time[motion.clip == 4][:2].tolist() == [0.0, 0.05]
+    motion.data[:] = 0.0
+    assert load_motion_capture().data.any()
+
+
+def test_the_terms_of_the_recordings_come_with_them():
+    text = resources.files("skimpute") / "data" / "motion_capture_licence.txt"
+    assert "NSF EIA-0196217" in text.read_text(encoding="utf-8")

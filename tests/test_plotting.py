@@ -12,6 +12,7 @@ from skimpute.plotting import (
     plot_function,
     plot_images,
     plot_pattern,
+    plot_skeletons,
     plot_training,
 )
 
@@ -327,3 +328,21 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"skimpute\[plot\]"):
         plot_pattern(load_penguins())
+
+
+def test_skeletons_stand_beside_and_below_each_other():
+    poses = np.zeros((2, 3, 3, 3))
+    poses[:, :, 1, 1], poses[:, :, 2, 1] = 1.0, 2.0  # upright, anywhere
+    poses += np.random.default_rng(0).normal(size=(2, 3, 1, 3)) * [1, 0, 1]
+    ax = plot_skeletons(poses, [-1, 0, 1], labels=["one", "two"])
+    x, y = ax.lines[0].get_data()  # the first bone of the first line, pose by pose
+    np.testing.assert_allclose(x[::3], [0.0, 1.6, 3.2], atol=1e-12)
+    np.testing.assert_allclose([y[0], y[1]], [1.0, 0.0])
+    assert ax.lines[2].get_ydata()[0] < 0  # the second line
+    assert [text.get_text() for text in ax.texts] == ["one", "two"]
+    draw(ax)
+
+
+def test_skeletons_need_a_joint_for_every_parent():
+    with pytest.raises(ValueError, match=r"\(n_lines, n_poses, 2, d\) with 2 parents"):
+        plot_skeletons(np.zeros((4, 3, 3)), [-1, 0])
