@@ -90,9 +90,10 @@ for share in (0.05, 0.2, 0.5):
     print(f"   {np.abs(theirs).mean():.2f}")
 
 # %%
-# Where a known pixel lies next to the cross, it is heard, and pixels farther off hardly;
-# where none does, all of them are heard a little, and nobody in particular the most:
-# the mean over all digits is the better guess then. With few known pixels the draws
-# differ as whole digits do, but pixel by pixel too, for the latent vector explains only
-# a part of what they have in common. In RMSE the neighbours are ahead, which look at
-# the same places of other digits; in CRPS the network is, until half is known.
+# Where a known pixel lies next to the cross, it is heard, and pixels farther off
+# hardly; where none does, all of them are heard a little, and nobody in particular the
+# most: the mean over all digits is the better guess then. With few known pixels the
+# draws differ as whole digits do, but pixel by pixel too, for the latent vector
+# explains only a part of what they have in common. In RMSE the neighbours are ahead,
+# which look at the same places of other digits; in CRPS the network is, until half is
+# known.

@@ -10,7 +10,7 @@ References
    under Partial Observation".
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -51,6 +51,12 @@ class PointSet(NamedTuple):
     def nodes(self):
         """Places and tasks alone."""
         return Nodes(self.x, self.task)
+
+    def at(self, nodes):
+        """Some of the points, by their numbers."""
+        identity = None if self.identity is None else self.identity[nodes]
+        parts = self.x[nodes], self.y[nodes], self.observed[nodes], self.task[nodes]
+        return PointSet(*parts, identity)
 
 
 class State(NamedTuple):
@@ -114,6 +120,10 @@ class ORNet(nn.Module):
     -----
     Cost is linear in context and target nodes.
     """
+
+    geometry: Any  # RelativeGeometry or None
+    inner: Any  # lists of RelationalLayer
+    cross: Any
 
     def __init__(
         self,
@@ -231,7 +241,8 @@ class ORNet(nn.Module):
         state : State
         """
         summary = torch.where(count > 0, total / count.clamp(min=1), self.empty)
-        return State(x, layers, *self.latent_law(summary), summary)
+        mean, std = self.latent_law(summary)
+        return State(x, layers, mean, std, summary)
 
     def latent_law(self, summary):
         """Mean and standard deviation of z given a summary (n_tasks, width)."""

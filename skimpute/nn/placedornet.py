@@ -234,12 +234,8 @@ class PlacedORNet(PlacedField):
     ):
         super().__init__(field, n_categories, flips, score_context)
         self.objective, self.points_per_step = objective, points_per_step
+        self.latent_dim = field.network.latent_dim
         self.validation = ORNetObjective("npml", n_validation_draws, False, 0.0)
-
-    @property
-    def latent_dim(self):
-        """Dimension of z."""
-        return self.field.network.latent_dim
 
     @property
     def terms(self):
@@ -272,7 +268,7 @@ class PlacedORNet(PlacedField):
         task = self.field.task(values, shown, scored, everything if bound else None)
         return self.objective(self.field.network, task, generator)
 
-    def validate(self, batch, generator):
+    def validate(self, batch, generator=None):
         """Minus the log density of the hidden cells given the others, per value."""
         values, shown, hidden = self._fields(batch)
         task = self.field.task(values, shown, hidden)
@@ -311,19 +307,21 @@ class PlacedORNet(PlacedField):
             slots.unflatten(1, (-1, n_channels)), context.unflatten(1, (-1, n_channels))
         )
 
-    def predictive(self, state, latent):
+    def predictive(self, state, latent=None):
         """Law of every column, a mixture over draws of z.
 
         Parameters
         ----------
         state : RowState
-        latent : Tensor of shape (n_draws, n_rows, latent_dim)
-            Standard normal.
+        latent : Tensor of shape (n_draws, n_rows, latent_dim), default=None
+            Standard normal; None is one draw in the middle.
 
         Returns
         -------
         rows : RowDistribution with batch shape (n_draws, n_rows, n_columns)
         """
+        if latent is None:
+            latent = torch.zeros_like(state.state.mean)[None]
         z = state.state.latent(latent)
         law = self.field.network.decode(state.targets, state.r, z)
         mean, std = (
@@ -353,7 +351,7 @@ class PlacedORNet(PlacedField):
         number = torch.arange(n_rows * n_places, device=rows.r.device)
         number = number.view(n_rows, n_places)
         asked = number[:, place]
-        targets = PointSet(*(p if p is None else p[asked] for p in rows.targets))
+        targets = rows.targets.at(asked)
         context = batch.context[:, self.layout.column]
         context = context.unflatten(1, (n_places, -1)).any(-1)
         row = targets.task
