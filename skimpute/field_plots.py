@@ -212,7 +212,8 @@ def plot_skeletons(poses, parents, *, labels=None, plane=(2, 1), gap=0.8, ax=Non
             ax.plot(*broken.T, color=INK, lw=1.1, solid_capstyle="round")
     ax.set_aspect("equal")
     ax.set_axis_off()
-    for name, line in zip(labels or (), flat, strict=True):
+    labels = [""] * n_lines if labels is None else labels
+    for name, line in zip(labels, flat, strict=True):
         left, middle = line[..., 0].min() - 0.15 * height, line[..., 1].mean()
         ax.text(left, middle, name, ha="right", va="center", fontsize=9, color=INK)
     return ax
