@@ -18,8 +18,7 @@ def find_edges_on_cpu(source, nodes, reach, own=None):
     One tree holds all tasks, far apart in a coordinate of its own. Ties are decided by
     the order of the points, as there.
     """
-    n_tasks = len(source.task) and 1 + int(source.task[-1])
-    small = len(source.x) <= _FEW_POINTS * max(n_tasks, 1)
+    small = not len(source.task) or int(source.task.bincount().max()) <= _FEW_POINTS
     if source.x.shape[1] > _MOST_DIMS or source.x.is_cuda or small:
         return find_edges(source, nodes, reach, own)
     x, asked = (nodes_.x.cpu().numpy().astype(np.float64) for nodes_ in (source, nodes))

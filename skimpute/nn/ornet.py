@@ -19,7 +19,12 @@ from torch.distributions import Normal
 from skimpute.nn.field import gaussian
 from skimpute.nn.graph import Nodes
 from skimpute.nn.mlp import MLP, Linear
-from skimpute.nn.relational import RelationalLayer, RelativeGeometry, sums_by_task
+from skimpute.nn.relational import (
+    RelationalLayer,
+    RelativeGeometry,
+    in_parts,
+    sums_by_task,
+)
 
 _LEAST_LATENT_STD, _LATENT_STD_RANGE = 0.1, 0.9
 
@@ -314,10 +319,17 @@ class ORNet(nn.Module):
         values : torch.distributions.Normal
             Of shape (n_draws, n_nodes, d_y).
         """
-        hidden = self.from_point(torch.cat([*self._place(targets), r], -1))[None]
-        if self.latent_dim:
-            hidden = hidden + self.from_latent(z).index_select(1, targets.task)
-        return gaussian(self.decoder(hidden.relu()), self.min_std)
+        places = torch.cat([*self._place(targets), r], -1)
+        said = self.from_latent(z) if self.latent_dim else z
+
+        def raw(part, places, said):
+            hidden = self.from_point(places[part])[None]
+            if self.latent_dim:
+                hidden = hidden + said.index_select(1, targets.task[part])
+            return self.decoder(hidden.relu())
+
+        outputs = torch.cat(in_parts(raw, len(places), places, said), 1)
+        return gaussian(outputs, self.min_std)
 
     def forward(self, context, inner, targets, cross, noise):
         """Law of the values at targets given contexts; see `encode` and `decode`."""

@@ -17,6 +17,32 @@ _MOST_COORDINATES = 8  # of more, a random projection
 _AT_ONCE = 2**13  # nodes whose edges are in memory together
 
 
+def in_parts(function, n_nodes, *tensors):
+    """Call a function on parts of the nodes, so that memory is that of the nodes.
+
+    With gradients, what it computes inside is not kept but made again for them.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a slice of the nodes and the tensors.
+    n_nodes : int
+    *tensors : Tensor
+        What gradients are taken by, besides parameters.
+
+    Returns
+    -------
+    results : list
+        One of each part, the only one where there are few nodes.
+    """
+    if n_nodes <= _AT_ONCE:
+        return [function(slice(None), *tensors)]
+    parts = [slice(n, n + _AT_ONCE) for n in range(0, n_nodes, _AT_ONCE)]
+    if not torch.is_grad_enabled():
+        return [function(part, *tensors) for part in parts]
+    return [checkpoint(function, part, *tensors, use_reentrant=False) for part in parts]
+
+
 class RelativeGeometry(nn.Module):
     """What an edge knows of how its ends lie to each other (eq. 7).
 
@@ -113,20 +139,12 @@ class RelationalLayer(nn.Module):
         h : Tensor of shape (n_nodes, width)
         """
 
-        def listen(h, said, part):
+        def listen(part, h, said):
             own = Table(*(columns[part] for columns in table))
             return self._listen(h[part], said, own, geometry and geometry(part))
 
-        if len(h) <= _AT_ONCE:
-            return listen(h, said, slice(None))
-        # Edges are many times the nodes: in training they are made again for the
-        # gradient, and memory is that of the nodes.
-        parts = [slice(n, n + _AT_ONCE) for n in range(0, len(h), _AT_ONCE)]
-        if not torch.is_grad_enabled():
-            return torch.cat([listen(h, said, part) for part in parts])
-        return torch.cat(
-            [checkpoint(listen, h, said, part, use_reentrant=False) for part in parts]
-        )
+        # Edges are many times the nodes.
+        return torch.cat(in_parts(listen, len(h), h, said))
 
     def _listen(self, h, said, table, geometry):
         m = self._messages(said, table, geometry)
