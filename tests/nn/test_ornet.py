@@ -98,6 +98,16 @@ def test_the_latent_vector_of_an_empty_context_is_learned():
     )
 
 
+@pytest.mark.parametrize(("raw", "std"), [(-60.0, 0.1), (0.0, 0.55), (60.0, 1.0)])
+def test_spread_of_the_latent_law_lies_between_a_tenth_and_one(raw, std):
+    network = make().network
+    last = network.statistics.layers[-1]
+    last.weight.data.zero_()
+    last.bias.data[:] = raw
+    _, found = network.latent_law(normal(4, 16, **DOUBLE))
+    torch.testing.assert_close(found, torch.full((4, 3), std, **DOUBLE))
+
+
 def test_attention_is_what_targets_weigh_their_neighbours_with():
     module, batch = make(), make_field_batch(**DOUBLE)
     task = task_of(module, batch)
