@@ -300,7 +300,9 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         with torch.no_grad():
             inner = self.module_.edges(context, context, own=True)
             state = self.module_.network.encode(context, inner, n_tasks)
-            return context, self.module_.network.speak(state), points.n_groups
+            spoken = self.module_.network.speak(state)
+        # On the CPU, so that a pickle opens anywhere.
+        return context.to("cpu"), spoken.to("cpu"), points.n_groups
 
     def _point_set(self, x, y, observed, code):
         return PointSet(
@@ -347,7 +349,8 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         -------
         results : list of ndarray
         """
-        context, spoken, without = state
+        *parts, without = state
+        context, spoken = (part.to(self.device_) for part in parts)
         task = np.where(code < 0, without, code)
         places = self._without_values(x, task)
         table = self.module_.edges(context, places)

@@ -57,6 +57,12 @@ class PointSet(NamedTuple):
         """Places and tasks alone."""
         return Nodes(self.x, self.task)
 
+    def to(self, device):
+        """Copy with every tensor on ``device``."""
+        identity = None if self.identity is None else self.identity.to(device)
+        x, y, observed, task = (part.to(device) for part in self[:4])
+        return PointSet(x, y, observed, task, identity)
+
     def at(self, nodes):
         """Some of the points, by their numbers."""
         identity = None if self.identity is None else self.identity[nodes]
@@ -88,6 +94,12 @@ class State(NamedTuple):
     def latent(self, noise):
         """Latent vectors (n_draws, n_tasks, latent_dim) from standard normal noise."""
         return self.mean + self.std * noise
+
+    def to(self, device):
+        """Copy with every tensor on ``device``."""
+        layers = [layer.to(device) for layer in self.layers]
+        mean, std, summary = (part.to(device) for part in self[2:])
+        return State(self.x.to(device), layers, mean, std, summary)
 
     def of(self, tasks):
         """Same context nodes for other tasks: those with these numbers, in order."""

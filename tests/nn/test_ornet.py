@@ -169,6 +169,12 @@ def test_the_bound_is_below_the_likelihood_and_its_divergence_is_that_of_two_pas
     ).sum(-1)
     assert (divergence >= 0).all()
     torch.testing.assert_close(module.terms["kl"], divergence.mean().detach())
+    z = posterior.latent(torch.randn(1, 6, 3, generator=generator()).double())
+    targets, context = targets_of(batch), context_of(batch)
+    r = module.network.listen(targets, prior, module.edges(context, targets))
+    alike = log_likelihood(module.network.decode(targets, r, z), targets, 6)[0]
+    count = torch.bincount(targets.task, minlength=6).clamp(min=1)
+    torch.testing.assert_close(draws[0], (divergence - alike) / count)
     likelihood = make(objective=("npml", 2000, False, 0.0)).loss(batch, generator())
     scored = torch.arange(6) != WITHOUT_TARGET
     assert (bound[scored] <= -likelihood[scored] + 0.01).all()
