@@ -97,7 +97,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the numbers' distributions.
     max_epochs : int or None, default=None
-        Passes over the rows; None is about 4,000 steps, and at most 150.
+        Passes over the rows; None is about 2,000 steps, and at most 150.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far.
     batch_size : int, default=32
@@ -267,6 +267,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         **ORNET_CONSTRAINTS,
         "min_std": [Interval(Real, 0, 1, closed="left"), None],
     }
+    _n_steps = 2000
 
     def _fit_table(self, values, seed):
         # Share of a row's cells that is known, for the radius.

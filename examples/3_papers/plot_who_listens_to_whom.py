@@ -10,7 +10,7 @@ and more pixels, and the weights are drawn.
 
 # %%
 # scikit-learn's digits, 8 x 8 pixels; the last 297 of 1,797 are kept for the test. A
-# short training of half a minute; the default takes seven times as long.
+# short training of half a minute; the default takes four times as long.
 
 import matplotlib.pyplot as plt
 import numpy as np

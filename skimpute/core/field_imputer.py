@@ -18,7 +18,6 @@ from skimpute.core.places import read_places
 from skimpute.core.trained import BLOCK_ROWS
 from skimpute.masks import MCAR, Everything, Mixture, Resample
 
-_STEPS = 4000  # of max_epochs=None
 _MOST_EPOCHS = 150
 _MAX_LATTICE = 2**16
 _MOST_AT_ONCE = 2**18  # lattice points that with_grid agrees to, for memory
@@ -46,6 +45,7 @@ class FieldImputer(PlacedImputer):
         "score_context": ["boolean"],
     }
     _validation_rows = 64
+    _n_steps = 4000  # of max_epochs=None
 
     @property
     def _block_rows(self):
@@ -90,7 +90,7 @@ class FieldImputer(PlacedImputer):
         if self.max_epochs is not None:
             return plan
         n_steps = math.ceil(n_rows / self.batch_size)
-        n_epochs = min(max(round(_STEPS / n_steps), 1), _MOST_EPOCHS)
+        n_epochs = min(max(round(self._n_steps / n_steps), 1), _MOST_EPOCHS)
         return replace(plan, max_epochs=n_epochs, validation_interval=100)
 
     # -- after fit
