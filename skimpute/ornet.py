@@ -19,6 +19,8 @@ from skimpute.nn.ornet import ORNet, PointSet
 from skimpute.ornet_parameters import ORNET_CONSTRAINTS, ORNetParameters
 
 _FEWEST_STEPS = 100  # of an epoch
+_NO_LIMIT = 2**31  # of points
+_FARTHEST = 1e12  # standard deviations that a network is shown: float32 can square it
 
 
 class ORNetRegressor(ORNetParameters, LatentRegressor):
@@ -70,9 +72,11 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
     min_std : float, default=0.01
         Floor of the standard deviation, in standard deviations of y.
     points_per_step : int or None, default=200
-        Most known points, and most targets, of a function in a training step.
-    n_draws : int, default=16
-        Latent vectors that predictions are averaged over.
+        Most known points, and most targets, of a function in a training step; None has
+        no limit.
+    n_draws : int, default=64
+        Latent vectors that predictions are averaged over; with fewer than twice their
+        dimension standard deviations are good to a tenth or so.
     group_column : str, int or None, default=None
         Column of X that names the function of each row, instead of ``groups``.
     max_epochs : int or None, default=None
@@ -181,7 +185,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         isotropic=False,
         min_std=0.01,
         points_per_step=200,
-        n_draws=16,
+        n_draws=64,
         group_column=None,
         max_epochs=None,
         max_seconds=None,
@@ -247,18 +251,24 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         box = BoxCoordinates(points.x, together=self.isotropic)
         sizes = points.sizes[points.sizes > 0]
         self._d_x = points.x.shape[1]
+        self._varies = len(points) > 0 and points.y[points.observed].std() > 0
         self._knows_places = self.absolute_position and len(sizes) > 1
-        extent, _ = typical_spacing(points) if len(points) else (box.half, None)
+        extent, _ = typical_spacing(points) if len(points) else (2 * box.half, None)
+        if not self._knows_places:  # functions may lie anywhere
+            half = extent / 2
+            box.half = np.full_like(half, half.max()) if self.isotropic else half
+        axes = np.ptp(points.x, axis=0) > 0 if len(points) else extent > 0
         usual = np.median(sizes) if len(sizes) else 1
         n_shown = min(usual, self.points_per_step or np.inf) / 2
         share = n_shown / max(usual, 1)
         # Of a neighbourhood of a large function, as dense as all of it.
-        volume = np.prod(extent / box.half)
+        volume = np.prod((extent / box.half)[axes])
+        self._n_dims = int(axes.sum())
         self._density = share * usual / max(volume, 1e-12)
         return box
 
     def _build_module(self, d_x, d_y):
-        reach, unit = self._reach(self._density, d_x)
+        reach, unit = self._reach(self._density, self._n_dims)
         options = self._network_options(self._knows_places)
         network = ORNet(d_x, d_y, unit=unit, min_std=self.min_std, **options)
         return FieldORNet(
@@ -270,12 +280,13 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         )
 
     def _task_limits(self, module):
-        most = self.points_per_step
-        return {} if most is None else {"max_context": most, "max_target": most}
+        most = self.points_per_step or _NO_LIMIT
+        return {"max_context": most, "max_target": most}
 
     def _look_at_module(self):
         n_steps = max(_FEWEST_STEPS, len(self._groups) // self.batch_size)
-        self._warn_of_collapse(self.n_epochs_ * n_steps)
+        if self._varies:
+            self._warn_of_collapse(self.n_epochs_ * n_steps)
 
     # -- context
 
@@ -284,16 +295,19 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
 
         The order of the points of a function does not matter: they are sorted.
         """
-        order = np.lexsort((*points.y.T, *points.x.T[::-1], points.code))
+        keys = *points.observed.T, *points.y.T, *points.x.T[::-1], points.code
+        order = np.lexsort(keys)
         # Whole blocks: fewer than a dozen rows would round differently (measured).
         # What fills them belongs to functions that nobody asks for.
         short = -len(order) % BLOCK_ROWS or BLOCK_ROWS
         n_tasks = points.n_groups + 1
         n_tasks += 1 + (-n_tasks - 1) % BLOCK_ROWS
-        filler = points.x[order[-1:]] if len(order) else np.zeros((1, self._d_x))
-        x = np.concatenate([points.x[order], np.repeat(filler, short, axis=0)])
+        origin = self._origins(points, n_tasks)
+        x = self._inside(points.x[order] - origin[points.code[order]])
+        filler = x[-1:] if len(x) else np.zeros((1, self._d_x))
+        x = np.concatenate([x, np.repeat(filler, short, axis=0)])
         blank = np.zeros((short, points.y.shape[1]))
-        y = np.concatenate([points.y[order], blank])
+        y = np.concatenate([np.clip(points.y[order], -_FARTHEST, _FARTHEST), blank])
         observed = np.concatenate([points.observed[order], blank > 0])
         code = np.append(points.code[order], np.full(short, n_tasks - 1))
         context = self._point_set(x, y, observed, code)
@@ -302,7 +316,20 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
             state = self.module_.network.encode(context, inner, n_tasks)
             spoken = self.module_.network.speak(state)
         # On the CPU, so that a pickle opens anywhere.
-        return context.to("cpu"), spoken.to("cpu"), points.n_groups
+        return context.to("cpu"), spoken.to("cpu"), origin, points.n_groups
+
+    def _origins(self, points, n_tasks):
+        """Where the coordinates of each function begin, (n_tasks, d_x).
+
+        At its middle, where only differences count: these are exact then, however far
+        from zero a function lies.
+        """
+        origin = np.zeros((n_tasks, self._d_x))
+        if not self._knows_places:
+            np.add.at(origin, points.code, points.x)
+            counts = np.bincount(points.code, minlength=n_tasks)
+            origin /= np.maximum(counts, 1)[:, None]
+        return origin
 
     def _point_set(self, x, y, observed, code):
         return PointSet(
@@ -318,7 +345,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
 
     # -- predictions
 
-    def _read_inside(self, state, x, code):
+    def _read(self, state, x, code):
         latent = noise_of.quasi_normals(self.n_draws, self.module_.latent_dim)
 
         def moments(law):
@@ -349,9 +376,10 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         -------
         results : list of ndarray
         """
-        *parts, without = state
+        *parts, origin, without = state
         context, spoken = (part.to(self.device_) for part in parts)
         task = np.where(code < 0, without, code)
+        x = self._inside(x - origin[task])
         places = self._without_values(x, task)
         table = self.module_.edges(context, places)
         if table is None:
@@ -379,7 +407,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         state_code = np.where(code < len(self._groups), code, -1)
 
         def read(law, chance):
-            values = law.mean
+            values = law.mean.expand(n_drawn, -1, -1)  # one, without latent vector
             if chance.shape[-1]:
                 chance = bridge.to_tensor(chance.swapaxes(0, 1), self.device_)
                 inside = chance.clamp(1e-7, 1 - 1e-7)  # of float32
@@ -388,7 +416,7 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
 
         (drawn,) = self._at_places(
             self._state,
-            self._inside(self._coordinates.transform(x)),
+            self._coordinates.transform(x),
             state_code,
             lambda rows: latent[:, code[rows]],
             read,
@@ -427,12 +455,12 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
 
         (log_prob,) = self._at_places(
             self._state,
-            self._inside(self._coordinates.transform(x)),
+            self._coordinates.transform(x),
             code,
             lambda rows: latent[:, None],
             read,
             np.where(known, self._standardise(y), 0.0),
             known,
         )
-        log_prob = logsumexp(log_prob, axis=1) - np.log(self.n_draws)
+        log_prob = logsumexp(log_prob, axis=1) - np.log(log_prob.shape[1])
         return log_prob - known @ np.log(self._unit * self._spread)

@@ -1,6 +1,7 @@
 """ORNetImputer: relational inference over the known places of each row."""
 
 import math
+import warnings
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -9,9 +10,12 @@ from skimpute.core import bridge
 from skimpute.core.box import BoxCoordinates
 from skimpute.core.checks import Integral, Interval, Real
 from skimpute.core.field_imputer import FieldImputer
+from skimpute.core.kdtree import find_edges_on_cpu
+from skimpute.core.trained import take_weights
 from skimpute.nn.placedornet import PlacedORNet, PlacesORNet, on_grid
 from skimpute.ornet_parameters import ORNET_CONSTRAINTS, ORNetParameters
 
+_OUTSIDE = 1.1  # of the box of places: 5 % beyond it
 _IDENTITY = 8  # numbers that are learned of a column laid out by correlation
 _FLOOR, _FLOOR_OF_IMAGES = 0.01, 0.1  # of the standard deviation, min_std=None
 
@@ -274,9 +278,19 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         known = ~np.isnan(values)
         self._known_share = float(np.median(known.mean(axis=1))) if len(known) else 1.0
         super()._fit_table(values, seed)
-        self._warn_of_collapse(
-            self.n_epochs_ * math.ceil(len(values) / self.batch_size)
-        )
+        n_steps = self.n_epochs_ * math.ceil(len(values) / self.batch_size)
+        if known.any() and np.ptp(values[known]) > 0:
+            self._warn_of_collapse(n_steps)
+
+    def _can_go_on(self, n_categories, places):
+        if not super()._can_go_on(n_categories, places):
+            return False
+        with bridge.seeded(0):  # the weights are replaced
+            module = self._build_module(n_categories)
+        if not take_weights(module, self.module_):
+            return False
+        self.module_ = module  # with the parameters of now
+        return True
 
     def _make_coordinates(self, places):
         return BoxCoordinates(places.coords, together=True)
@@ -285,7 +299,12 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         n_channels, plane = 1, False
         if grid_shape is not None:
             *axes, n_channels = grid_shape if len(grid_shape) > 2 else (*grid_shape, 1)
-            coords, plane = on_grid(axes), len(axes) > 1
+            steps = self._places.steps
+            if steps is not None:  # the longest side is [-1, 1]
+                steps = np.linalg.norm(steps, axis=1)
+                sides = steps * (np.array(axes) - 1)
+                steps = (steps * 2.0 / (sides.max() or 1.0)).tolist()
+            coords, plane = on_grid(axes, steps), len(axes) > 1
         min_std = self.min_std
         if min_std is None:
             min_std = _FLOOR_OF_IMAGES if plane else _FLOOR
@@ -295,6 +314,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
             coords,
             n_channels,
             reach,
+            search=find_edges_on_cpu,
             unit=unit,
             d_identity=_IDENTITY if known else 0,
             min_std=min_std,
@@ -319,6 +339,20 @@ class ORNetImputer(ORNetParameters, FieldImputer):
         )
 
     # -- after fit
+
+    def _check_extent(self, coords):
+        """Any coordinates will do."""
+
+    def _with_field(self, field, places):
+        if self.absolute_position and field.places.abs().max() > _OUTSIDE:
+            warnings.warn(
+                "Some of the new places lie outside the range of those in fit, where "
+                "the network knows nothing. Fit with absolute_position=False for other "
+                "places.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return super()._with_field(field, places)
 
     def attention_weights(self, X, place):
         """Which known places one place listened to.

@@ -87,6 +87,60 @@ def test_log_prob_is_of_the_mixture_and_integrates_to_one(learned):
     assert np.sqrt(second) == pytest.approx(std[0], rel=1e-3)
 
 
+def test_without_latent_vector_densities_and_draws_are_whole():
+    x, y, groups = make_waves()
+    new = make(latent_dim=0).fit(x, y, groups).condition([[0.0]], [3.0])
+    grid = np.linspace(-40, 46, 4001)
+    density = np.exp(new.log_prob(np.full((4001, 1), 0.4), grid))
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=1e-4)
+    draws = new.sample_y(x[:3], 5, random_state=0, noise=False)
+    assert draws.shape == (3, 5) and np.ptp(draws, axis=1).max() == 0
+
+
+def test_functions_without_any_value_differ_by_their_labels():
+    x, y, groups = make_waves()
+    new = (
+        make()
+        .fit(x, y, groups)
+        .condition(np.zeros((3, 1)), [np.nan, np.nan, 1.0], groups=["a", "b", "c"])
+    )
+    draws = new.sample_y([[0.5], [0.5]], 3, 0, ["a", "b"], noise=False)
+    assert (draws[0] != draws[1]).all()
+
+
+def test_context_that_is_far_away_or_large_gives_numbers():
+    x, y, groups = make_waves()
+    regressor = make().fit(x, y, groups)
+    with pytest.warns(UserWarning, match="outside the range"):
+        far = regressor.condition([[1e19], [0.0]], [1.0, 0.0])
+    large = regressor.condition([[0.1], [0.0]], [1e37, 0.0])
+    for new in (far, large):
+        assert np.isfinite(new.predict([[0.0], [0.5]], return_std=True)).all()
+
+
+def test_without_absolute_places_functions_may_lie_anywhere():
+    """Shifts are undone exactly, and the unit is that of a function."""
+    x, y, groups = make_waves(sizes=(15,) * 10)
+    apart = x + 200.0 * groups[:, None]
+    plain = make(absolute_position=False).fit(x, y, groups)
+    shifted = make(absolute_position=False).fit(apart, y, groups)
+    units = [r.module_.network.geometry.unit for r in (plain, shifted)]
+    halves = [r._coordinates.half for r in (plain, shifted)]
+    np.testing.assert_allclose(halves[0], halves[1], rtol=1e-6)
+    assert units[0] == pytest.approx(units[1])
+    near = plain.condition(x[:8], y[:8]).predict(x[8:15])
+    away = plain.condition(x[:8] + 2.0**31, y[:8]).predict(x[8:15] + 2.0**31)
+    np.testing.assert_allclose(near, away, rtol=1e-4)
+
+
+def test_many_points_at_few_places_take_no_longer():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 5, (4000, 1)).astype(float)
+    regressor = make().fit(x[:40], x[:40, 0], np.repeat([0, 1], 20))
+    new = regressor.condition(x, rng.normal(size=4000))
+    assert np.isfinite(new.predict(x[:5])).all()
+
+
 def test_channels_that_are_missing_are_left_out_of_densities():
     x, y, groups = make_waves((9, 12, 7), n_channels=2)
     regressor = make().fit(x, y, groups)

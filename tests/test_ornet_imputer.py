@@ -193,3 +193,30 @@ def test_mean_over_latent_vectors_is_what_transform_gives():
     filled = imputer.transform(holes)
     np.testing.assert_allclose(cells.mean.to_numpy()[hidden], filled[hidden], rtol=1e-6)
     assert (cells.std.to_numpy()[hidden] > 0).all()
+
+
+def test_going_on_takes_the_parameters_of_now():
+    imputer = fit(coords="index", warm_start=True)
+    before = imputer.module_.state_dict()["field.network.empty"].clone()
+    changed = {"objective": "elbo", "n_neighbors": 2, "points_per_step": 3}
+    imputer.set_params(**changed, max_seconds=1e-9, learning_rate=1e-9).fit(waves())
+    module = imputer.module_
+    assert module.objective.kind == "elbo" and module.points_per_step == 3
+    assert module.field.reach.n_neighbors == 2
+    np.testing.assert_allclose(module.field.network.empty.detach(), before, atol=1e-6)
+
+
+def test_a_grid_of_coordinates_keeps_its_steps():
+    rows, columns = np.meshgrid([0.0, 10.0, 20.0, 30.0], [0.0, 1.0, 2.0], indexing="ij")
+    imputer = fit(coords=np.stack([rows, columns], -1).reshape(-1, 2))
+    places = imputer.module_.field.places.view(4, 3, 2)
+    np.testing.assert_allclose(places[0, 0], [-1.0, -1 / 15], rtol=1e-5)
+    np.testing.assert_allclose(places[3, 2], [1.0, 1 / 15], rtol=1e-5)
+
+
+def test_places_beyond_those_of_fit_are_warned_of():
+    imputer = fit(coords=PLANE)
+    with pytest.warns(UserWarning, match="outside the range of those in fit"):
+        imputer.with_grid(coords=PLANE[:5] + 1e6)
+    series = fit(waves(30, 1, rate=0.0), grid_shape=(1,), absolute_position=False)
+    assert series.with_grid((5,)).n_features_in_ == 5

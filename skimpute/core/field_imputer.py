@@ -164,14 +164,18 @@ class FieldImputer(PlacedImputer):
         if places.grid_shape is not None:
             return self._with_field(field.with_shape(places.grid_shape), places)
         moved = self._coordinates.transform(places.coords)
-        n_lattice = np.prod(np.ptp(moved, axis=0) + 1.0)
+        self._check_extent(moved)
+        moved = torch.as_tensor(moved, dtype=torch.float32)
+        return self._with_field(field.with_shape(moved), places)
+
+    def _check_extent(self, coords):
+        """Refuse coordinates of the network that make too large a lattice."""
+        n_lattice = np.prod(np.ptp(coords, axis=0) + 1.0)
         if n_lattice > _MOST_AT_ONCE:
             raise ValueError(
                 f"coords extend over {n_lattice:.3g} lattice points, at most "
                 f"{_MOST_AT_ONCE} are worked on at once. Pass them in parts."
             )
-        moved = torch.as_tensor(moved, dtype=torch.float32)
-        return self._with_field(field.with_shape(moved), places)
 
     def _read_new_places(self, grid_shape, coords):
         """Places of the same kind as those of ``fit``."""

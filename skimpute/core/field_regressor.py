@@ -23,7 +23,7 @@ from skimpute.core.checks import (
 from skimpute.core.coherent import draw_in_turn
 from skimpute.core.fields import FieldSource, Points, as_labels, group_codes
 from skimpute.core.table import Moments
-from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained
+from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained, take_weights
 from skimpute.core.training import Plan, fit_module
 
 _EPOCHS, _EPOCHS_OF_ONE = 50, 10  # of max_epochs=None; with a single function
@@ -118,7 +118,7 @@ class BaseFieldRegressor(Trained, RegressorMixin, BaseEstimator):
         with bridge.seeded(seed):
             module = self._build_module(points.x.shape[1], points.y.shape[1])
         if self.warm_start and hasattr(self, "module_"):
-            _take_weights(module, self.module_)
+            take_weights(module, self.module_)
         module.to(device)
         history, best_epoch = [], 0
         if self._worth_training(points):
@@ -424,14 +424,6 @@ def _codes_of(labels, n_rows):
     if labels is None:
         return np.zeros(n_rows, dtype=np.int64), pd.Index([None], dtype=object)
     return group_codes(labels)
-
-
-def _take_weights(module, previous):
-    """Copy the weights of a previous module, if it is one of the same kind."""
-    state = previous.state_dict()
-    shapes = {name: weight.shape for name, weight in state.items()}
-    if shapes == {name: weight.shape for name, weight in module.state_dict().items()}:
-        module.load_state_dict(state)
 
 
 def _first_halves(x, y, labels, wanted):

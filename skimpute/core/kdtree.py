@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from skimpute.nn.graph import chosen, find_edges
+from skimpute.nn.graph import Nodes, chosen, find_edges
 from skimpute.nn.neighborhoods import squares_to
 
 _MOST_DIMS = 8  # trees of more coordinates look everywhere
 _FEW_POINTS = 128  # of a task: all distances are as quick
-_SPARE = 8  # neighbours more than asked for, to see whether the last ones are tied
+_SPARE = 12  # neighbours more than asked for, to see whether the last ones are tied
 
 
 def find_edges_on_cpu(source, nodes, reach, own=None):
@@ -24,28 +24,33 @@ def find_edges_on_cpu(source, nodes, reach, own=None):
     x, asked = (nodes_.x.cpu().numpy().astype(np.float64) for nodes_ in (source, nodes))
     extent = max(np.abs(x).max(), np.abs(asked).max(initial=0.0))
     apart = 4.0 * extent * np.sqrt(x.shape[1]) + 1.0  # farther than any two places are
-    tree = cKDTree(np.column_stack([x, apart * source.task.cpu().numpy()]))
+    x = np.column_stack([x, apart * source.task.cpu().numpy()])
     asked = np.column_stack([asked, apart * nodes.task.cpu().numpy()])
     k = reach.n_neighbors + (own is not None)
-    points, squares = _nearest(tree, asked, source, nodes, k, apart / 2)
-    return chosen(points[:, :k], squares[:, :k], reach, own)
-
-
-def _nearest(tree, asked, source, nodes, k, farthest):
-    """Nearest points in order, and their squared distances to eleven bits."""
-    wanted = min(k + _SPARE, tree.n)
-    _, found = tree.query(asked, wanted, distance_upper_bound=farthest)
-    points = torch.from_numpy(np.atleast_2d(found.T).T.reshape(len(asked), wanted))
+    kept = _first_of_each_place(x, k)
+    tree, wanted = cKDTree(x[kept]), min(k + _SPARE, len(kept))
+    _, found = tree.query(asked, wanted, distance_upper_bound=apart / 2)
+    numbers = np.append(kept, len(x))  # what is not found is beyond the last one
+    points = torch.from_numpy(numbers[found.reshape(len(asked), wanted)])
     points, squares = _in_order(points, source, nodes)
+    table = chosen(points[:, :k], squares[:, :k], reach, own)
     # Where the last one found is as near as the last one wanted, more may be.
     unsure = squares[:, -1] <= squares[:, min(k, wanted) - 1]
     unsure = (unsure & (squares[:, -1] < torch.inf)).nonzero()[:, 0]
-    if wanted == tree.n or not len(unsure):
-        return points, squares
-    part = type(nodes)(*(values[unsure] for values in nodes))
-    more = _nearest(tree, asked[unsure.numpy()], source, part, 2 * wanted, farthest)
-    points[unsure], squares[unsure] = (values[:, :wanted] for values in more)
-    return points, squares
+    if wanted < len(kept) and len(unsure):
+        part = Nodes(*(values[unsure] for values in nodes))
+        more = find_edges(source, part, reach, None if own is None else own[unsure])
+        table.points[unsure], table.known[unsure] = more
+    return table
+
+
+def _first_of_each_place(x, k):
+    """Numbers of the first k points at each place: ties go to these anyway."""
+    order = np.lexsort(x.T)
+    new = np.append(True, (np.diff(x[order], axis=0) != 0).any(axis=1))
+    place = np.cumsum(new) - 1
+    rank = np.arange(len(x)) - np.flatnonzero(new)[place]
+    return np.sort(order[rank < k])
 
 
 def _in_order(points, source, nodes):

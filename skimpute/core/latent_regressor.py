@@ -73,6 +73,8 @@ n_samples)
     def _function_keys(self, X, groups, code, seed):
         """Keys of the functions that rows belong to, and which of them each has."""
         labels = ()
+        # Functions of which nothing is known are told apart by their labels.
+        code = np.where((code >= 0) & (self.context_.sizes[code] == 0), -1, code)
         if (code < 0).any():
             _, labels = validate_coordinates(
                 self, X, reset=False, group_column=self.group_column

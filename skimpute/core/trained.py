@@ -96,3 +96,18 @@ class Trained:
 def pad_rows(block, short):
     """Repeat the last row: its answer is thrown away."""
     return np.concatenate([block, np.repeat(block[-1:], short, axis=0)])
+
+
+def take_weights(module, previous):
+    """Copy the weights of a previous module, if it is one of the same kind.
+
+    Returns
+    -------
+    taken : bool
+    """
+    state = previous.state_dict()
+    shapes = {name: weight.shape for name, weight in state.items()}
+    same = shapes == {name: w.shape for name, w in module.state_dict().items()}
+    if same:
+        module.load_state_dict(state)
+    return same

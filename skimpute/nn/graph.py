@@ -146,6 +146,8 @@ class CommonPlaces(torch.nn.Module):
     n_candidates : int, default=128
         Places that are kept of those within the radius, and beyond it where there are
         fewer.
+    search : callable, default=find_edges
+        Finds them; takes what that function takes.
 
     Attributes
     ----------
@@ -159,13 +161,13 @@ class CommonPlaces(torch.nn.Module):
     candidates: torch.Tensor
     near: torch.Tensor
 
-    def __init__(self, x, reach, n_candidates=128):
+    def __init__(self, x, reach, n_candidates=128, search=find_edges):
         super().__init__()
-        self.reach = reach
+        self.reach = reach._replace(n_neighbors=min(reach.n_neighbors, len(x)))
         nodes = Nodes(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
         k = min(n_candidates, len(x))
         everything = Reach(k, torch.inf)
-        table = find_edges(nodes, nodes, everything)
+        table = search(nodes, nodes, everything)
         squares = squares_to(
             [axis[table.points] for axis in x.float().unbind(-1)],
             [axis[:, None] for axis in x.float().unbind(-1)],
@@ -227,6 +229,7 @@ class CommonPlaces(torch.nn.Module):
         if not itself:
             number = context.flatten().cumsum(0) - 1  # among all that is context
             own = number[row * context.shape[1] + place]
+            own = torch.where(context[row, place], own, -1)
         far = find_edges(
             Nodes(self.x[source_place], source_row),
             Nodes(self.x[place], row),

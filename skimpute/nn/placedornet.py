@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from skimpute.nn.graph import CommonPlaces
+from skimpute.nn.graph import CommonPlaces, find_edges
 from skimpute.nn.heads import RowDistribution
 from skimpute.nn.neighborhoods import Table
 from skimpute.nn.ornet import ORNet, PointSet, State
@@ -43,23 +43,27 @@ class PlacesORNet(nn.Module):
         How far nodes listen.
     d_identity : int, default=0
         Numbers that are learned of every place.
+    search : callable, default=find_edges
+        Finds the places near each place.
     **options
         Of :class:`~skimpute.nn.ornet.ORNet`.
     """
 
     places: torch.Tensor
 
-    def __init__(self, places, n_channels, reach, d_identity=0, **options):
+    def __init__(
+        self, places, n_channels, reach, d_identity=0, search=find_edges, **options
+    ):
         super().__init__()
         d_x = places.shape[1]
         self.network = ORNet(d_x, n_channels, d_identity=d_identity, **options)
         self.identity = nn.Parameter(torch.randn(len(places), d_identity))
-        self.reach = reach
+        self.reach, self.search = reach, search
         self._settle(places)
 
     def _settle(self, places):
         self.register_buffer("places", places)
-        self.neighbors = CommonPlaces(places, self.reach)
+        self.neighbors = CommonPlaces(places, self.reach, search=self.search)
 
     @property
     def n_numbers(self):
@@ -75,11 +79,18 @@ class PlacesORNet(nn.Module):
             Coordinates; or the shape of a grid with the steps of the present one.
         """
         if isinstance(places, tuple):
-            step = float((self.places[1:] - self.places[:-1]).abs().max(1)[0].min())
-            places = on_grid(places[: self.places.shape[1]], step)
+            places = on_grid(places[: self.places.shape[1]], self._steps())
         field = copy.deepcopy(self)
         field._settle(places.to(self.places))
         return field
+
+    def _steps(self):
+        """Distance of neighbours along each axis of the grid that the places are."""
+        found = []
+        for axis in self.places.unbind(1):
+            values = axis.unique()
+            found.append(float(values[1] - values[0]) if len(values) > 1 else 0.0)
+        return [step or max(found) or 2.0 for step in found]
 
     # -- points of rows
 
@@ -186,24 +197,27 @@ class PlacesORNet(nn.Module):
         return RowState(state, points, self.network.listen(points, state, cross))
 
 
-def on_grid(axes, step=None):
+def on_grid(axes, steps=None):
     """Coordinates of a grid around the origin.
 
     Parameters
     ----------
     axes : sequence of int
         Points along each axis.
-    step : float, default=None
-        Distance of neighbours; None makes the longest side [-1, 1].
+    steps : sequence of float, default=None
+        Distances of neighbours along each axis; None makes them equal and the longest
+        side [-1, 1].
 
     Returns
     -------
     places : Tensor of shape (n_places, n_axes)
         In C order.
     """
-    step = 2.0 / max(max(axes) - 1, 1) if step is None else step
-    steps = [(torch.arange(n) - (n - 1) / 2) * step for n in axes]
-    return torch.stack(torch.meshgrid(*steps, indexing="ij"), -1).flatten(0, -2)
+    if steps is None:
+        steps = [2.0 / max(max(axes) - 1, 1)] * len(axes)
+    pairs = zip(axes, steps, strict=True)
+    lines = [(torch.arange(n) - (n - 1) / 2) * step for n, step in pairs]
+    return torch.stack(torch.meshgrid(*lines, indexing="ij"), -1).flatten(0, -2)
 
 
 class PlacedORNet(PlacedField):

@@ -90,6 +90,19 @@ def test_equally_near_points_come_in_their_order_in_any_unit(search, unit):
     assert neighbors(table, crowded) == [147, *range(400, 411)]
 
 
+def test_a_tree_takes_crowded_places_for_what_they_are():
+    """A few places with thousands of points each: same answer, no pair of all."""
+    x = torch.randint(0, 6, (3000, 2), generator=torch.Generator().manual_seed(0))
+    nodes = Nodes(x.float(), torch.zeros(3000, dtype=torch.int64))
+    own = torch.arange(3000)
+    for asked in (None, own):
+        one, other = (
+            s(nodes, nodes, Reach(9, 1.5, 3), asked) for s in SEARCHES.values()
+        )
+        assert torch.equal(one.points, other.points)
+        assert torch.equal(one.known, other.known)
+
+
 @every_search
 def test_other_tasks_do_not_matter(search):
     source, nodes = make_sets((300, 200)), make_sets((40, 30), seed=1)
