@@ -155,6 +155,5 @@ print(pd.DataFrame(rows).round(2).to_string(index=False))
 # truth than straight lines; from six, which leave gaps of a fifth of a second, lines
 # are nearer, and four recordings are too few to teach more. They are also too few for
 # honest intervals: new walks differ from the known ones more than these do from each
-# other, so that the 80 % intervals of single numbers hold less than half of them, but
-# where no pose is known. Draws lie far apart there, and close together once three poses
-# are given.
+# other, so that the 80 % intervals of single numbers hold hardly more than half of
+# them. Draws lie far apart where no pose is known, and closer once three are given.
