@@ -228,9 +228,10 @@ def test_a_dead_latent_vector_is_warned_of():
 @pytest.mark.slow
 def test_the_latent_vector_earns_its_place():
     """Joint likelihood above that without one, and draws that converge."""
-    tasks = make_gp_tasks("eq", 1500, 14, length_scale=1.0, noise=0.05, random_state=0)
-    new = make_gp_tasks("eq", 200, 30, length_scale=1.0, noise=0.05, random_state=1)
-    place = np.tile(np.arange(30), 200)
+    law = {"length_scale": 1.0, "noise": 0.05}
+    tasks = make_gp_tasks(n_tasks=1500, n_points=14, random_state=0, **law)
+    new = make_gp_tasks(n_tasks=200, n_points=30, random_state=1, **law)
+    place = np.tile(np.random.default_rng(0).permutation(30), 200)
     joint, spread = {}, {}
     for latent_dim in (0, 16):
         regressor = ORNetRegressor(
