@@ -149,7 +149,8 @@ def run(part, arguments, done):
 
     for seed in arguments.seeds:
         for variant, method, options in variants(part):
-            if (part, variant, seed) in done:
+            wanted = arguments.variants is None or variant in arguments.variants
+            if (part, variant, seed) in done or not wanted:
                 continue
             module, took = train(
                 method, source, 2, 1, seed=seed, n_steps=arguments.steps,
@@ -175,6 +176,7 @@ def main():
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--variants", nargs="+", help="some rows of a table only")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of convergence
