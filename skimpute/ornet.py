@@ -141,9 +141,9 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
     message besides its neighbours, so that nobody is left alone; skip connections and
     layer normalisation; signed differences, on a logarithmic scale; the objective;
     known points are not scored in training; the learning rate. The paper's settings are
-    ``radius=0.18`` (5 of 28 pixels), ``objective="elbo"``,
-    ``information_bottleneck=True``, ``score_context=True``, ``learning_rate=1e-3``,
-    ``learning_rate_schedule="constant"``, ``weight_decay=0``.
+    ``radius=0.185`` (5 pixels, of images of 28), ``n_neighbors=16`` or more,
+    ``objective="elbo"``, ``information_bottleneck=True``, ``score_context=True``,
+    ``learning_rate=1e-3``, ``learning_rate_schedule="constant"``, ``weight_decay=0``.
 
     References
     ----------
@@ -254,10 +254,12 @@ class ORNetRegressor(ORNetParameters, LatentRegressor):
         self._varies = len(points) > 0 and points.y[points.observed].std() > 0
         self._knows_places = self.absolute_position and len(sizes) > 1
         extent, _ = typical_spacing(points) if len(points) else (2 * box.half, None)
-        if not self._knows_places:  # functions may lie anywhere
-            half = extent / 2
-            box.half = np.full_like(half, half.max()) if self.isotropic else half
         axes = np.ptp(points.x, axis=0) > 0 if len(points) else extent > 0
+        if not self._knows_places:  # functions may lie anywhere
+            half = np.where(axes, extent / 2, 0.0)
+            if self.isotropic:
+                half = np.full_like(half, half.max(initial=0.0))
+            box.half = np.where(half > 0, half, 1.0)
         usual = np.median(sizes) if len(sizes) else 1
         n_shown = min(usual, self.points_per_step or np.inf) / 2
         share = n_shown / max(usual, 1)

@@ -274,7 +274,7 @@ class ORNetImputer(ORNetParameters, FieldImputer):
     _n_steps = 2000
 
     def _fit_table(self, values, seed):
-        # Share of a row's cells that is known, for the radius.
+        # Share of a row's cells that is known, for the unit of distances.
         known = ~np.isnan(values)
         self._known_share = float(np.median(known.mean(axis=1))) if len(known) else 1.0
         super()._fit_table(values, seed)

@@ -218,6 +218,14 @@ def test_axes_have_one_unit_if_asked():
         )
 
 
+def test_a_constant_axis_does_not_set_the_unit_of_the_others():
+    x, y, _ = make_waves((60,), d_x=2)
+    x[:, 1] = 4.0
+    one = make(isotropic=True).fit(x, y).predict(x)
+    other = make(isotropic=True).fit(x * [1e-6, 1.0], y).predict(x * [1e-6, 1.0])
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 def test_a_dead_latent_vector_is_warned_of():
     x, y, groups = make_waves(sizes=(12,) * 40)
     dead = make(objective="elbo", max_seconds=None, max_epochs=6, batch_size=2)

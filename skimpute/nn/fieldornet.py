@@ -73,10 +73,10 @@ class FieldORNet(OnePhase):
         -------
         loss : Tensor of shape (n_functions,)
         """
-        context, rest = context_of(batch), targets_of(batch)
-        full = both(batch)
-        task = self._task(batch, context, full if self.score_context else rest)
+        targets = both(batch) if self.score_context else targets_of(batch)
+        task = self._task(batch, context_of(batch), targets)
         if self.objective.kind == "elbo" and self.latent_dim:
+            full = both(batch)
             task.full, task.full_inner = full, self.edges(full, full, own=True)
         return self.objective(self.network, task, generator)
 
