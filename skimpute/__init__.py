@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute import datasets, masks, metrics, pooling, selection
     from skimpute.baselines import MICEImputer, MissForestImputer
+    from skimpute.cgml import CGMLRegressor
+    from skimpute.cgml_imputer import CGMLImputer
     from skimpute.cnp import AttnCNPRegressor, CNPRegressor
     from skimpute.convcnp import ConvCNPRegressor
     from skimpute.convcnp_imputer import ConvCNPImputer
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttnCNPRegressor",
+    "CGMLImputer",
+    "CGMLRegressor",
     "CNPRegressor",
     "ConvCNPImputer",
     "ConvCNPRegressor",
@@ -58,6 +62,8 @@ __all__ = [
 
 _HOMES = {
     "AttnCNPRegressor": "cnp",
+    "CGMLImputer": "cgml_imputer",
+    "CGMLRegressor": "cgml",
     "CNPRegressor": "cnp",
     "ConvCNPImputer": "convcnp_imputer",
     "ConvCNPRegressor": "convcnp",

@@ -18,6 +18,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skimpute import (
+    CGMLImputer,
     ConvCNPImputer,
     GAINImputer,
     MICEImputer,
@@ -35,6 +36,15 @@ IMPUTERS = [
     MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
     ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
     GAINImputer(max_epochs=2, width=16, depth=1, device="cpu", random_state=0),
+    CGMLImputer(
+        max_epochs=2,
+        latent_dim=3,
+        n_inner=3,
+        hidden_dim=16,
+        h_dim=8,
+        device="cpu",
+        random_state=0,
+    ),
     ORNetImputer(
         max_epochs=1,
         hidden_dim=16,
@@ -63,6 +73,7 @@ LONGER = {
     VAEACImputer: {"max_epochs": 60, "learning_rate": 3e-3},
     ConvCNPImputer: {"max_epochs": 15, "learning_rate": 1e-2},
     GAINImputer: {"max_epochs": 60, "learning_rate": 3e-3},
+    CGMLImputer: {"max_epochs": 80, "hidden_dim": 32},
     ORNetImputer: {"max_epochs": 30, "learning_rate": 1e-2},
     VaMoHImputer: {"max_epochs": 80, "learning_rate": 1e-2, "n_components": 1},
 }

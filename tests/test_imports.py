@@ -22,6 +22,8 @@ METHODS = {
     "ornet_imputer",
     "ornet_parameters",
     "cgml",
+    "cgml_imputer",
+    "cgml_parameters",
     "vamoh",
     "vamoh_imputer",
     "vamoh_parameters",
@@ -123,6 +125,8 @@ ARROWS = {
     **{method: {"core", "nn", *ROOMS} for method in METHODS},
     # One method in several files.
     "vaeac_predictors": {"core", "vaeac", *ROOMS},
+    "cgml": {"core", "cgml_imputer", "cgml_parameters", *ROOMS},
+    "cgml_imputer": {"core", "cgml_parameters", *ROOMS},
     "vamoh": {"core", "nn", "vamoh_parameters", *ROOMS},
     "vamoh_imputer": {"core", "nn", "vamoh_parameters", *ROOMS},
     "ornet": {"core", "nn", "ornet_parameters", *ROOMS},

@@ -142,3 +142,29 @@ class TableSource(Source):
             target=observed & ~context,
             rows=rows,
         )
+
+
+class KnownSource(Source):
+    """Rows without gaps, several of each group; groups are held out as a whole.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n_repeats x n_groups, n_features)
+        All groups in their order, again and again.
+    n_groups : int
+        Number of groups.
+    """
+
+    def __init__(self, values, n_groups):
+        self.values, self.n_groups = values, n_groups
+        self.n_rows, self.device = len(values), values.device
+
+    def split(self, fraction, seed):
+        """Split off the rows of a held-out share of the groups."""
+        train, validation = split_rows(self.n_groups, fraction, seed)
+        group = np.arange(self.n_rows) % self.n_groups
+        return tuple(np.flatnonzero(np.isin(group, g)) for g in (train, validation))
+
+    def batch(self, rows, generator):
+        """Rows as they are; rows is an int64 tensor."""
+        return Batch(values=self.values[rows], rows=rows)

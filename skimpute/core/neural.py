@@ -59,7 +59,7 @@ class NeuralImputer(Trained, BaseImputer):
             target = _read_target(y, len(values), self._target_kind)
         if target is None:
             return values
-        self._target_encoder = TableEncoder()
+        self._target_encoder = TableEncoder(scaling=self._scaling)
         codes, _ = self._target_encoder.update(target).finish().code(target)
         return np.hstack([values, codes])
 
@@ -81,13 +81,16 @@ class NeuralImputer(Trained, BaseImputer):
             source.validation_rows = self._validation_rows
             if hasattr(module, "prepare"):  # of a warm start too: of these rows
                 module.prepare(source.values, source.observed)
-            history, best_epoch = fit_module(
-                module, source, self._plan(len(standardised), device, seed)
-            )
+            plan = self._plan(len(standardised), device, seed)
+            history, best_epoch = self._train(module, source, plan)
         self._n_categories = n_categories
         self.module_, self.device_ = module.eval(), str(device)
         self.history_, self.best_epoch_ = history, best_epoch
         self.n_epochs_ = len(history)
+
+    def _train(self, module, source, plan):
+        """Train the module; some methods have more than one stage of it."""
+        return fit_module(module, source, plan)
 
     def _mask(self):
         """What draws the context of training rows."""

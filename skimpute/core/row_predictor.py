@@ -24,13 +24,11 @@ from skimpute.core.checks import (
 from skimpute.core.neural import NeuralImputer
 from skimpute.masks import MaskGenerator, training_mask
 
-_SHOWN_WHOLE = 0.5  # of the training rows: all known features are shown
-
 
 class HideTarget(MaskGenerator):
     """Another mask for the features; the target is never shown.
 
-    Half of the rows show all of their features, as most rows do that are predicted.
+    Some of the rows show all of their features, as most rows do that are predicted.
 
     Parameters
     ----------
@@ -38,11 +36,14 @@ class HideTarget(MaskGenerator):
         What is hidden of the features of the other rows.
     n_targets : int
         Columns of the target, the last ones.
+    shown_whole : float, default=0.5
+        Share of the rows that show all of their features.
     """
 
-    def __init__(self, features, n_targets):
+    def __init__(self, features, n_targets, shown_whole=0.5):
         self.features = features
         self.n_targets = n_targets
+        self.shown_whole = shown_whole
 
     def fit(self, observed):
         """Look at the observed features."""
@@ -55,7 +56,7 @@ class HideTarget(MaskGenerator):
         whole = torch.rand(
             len(observed), 1, generator=generator, device=observed.device
         )
-        whole = whole < _SHOWN_WHOLE
+        whole = whole < self.shown_whole
         context = observed.clone()
         context[:, : -self.n_targets] &= whole | self.features.context(known, generator)
         context[:, -self.n_targets :] = False
@@ -77,6 +78,7 @@ class RowPredictor(BaseEstimator):
     }
     _imputer_class = NeuralImputer
     _target_kind = "numbers"
+    _shown_whole = 0.5  # of the training rows: all known features are shown
 
     def fit(self, X, y):
         """Learn the joint distribution of features and target.
@@ -126,7 +128,7 @@ class RowPredictor(BaseEstimator):
         parameters = {name: own[name] for name in names if name in own}
         mask = training_mask(self.training_mask)
         parameters |= {
-            "training_mask": HideTarget(mask, n_targets),
+            "training_mask": HideTarget(mask, n_targets, self._shown_whole),
             "n_imputations": self.n_draws,
             "use_target": True,
         }

@@ -12,21 +12,28 @@ from torch import nn
 WHOLE_TILE = 16
 
 
-class Linear(nn.Linear):
-    """``torch.nn.Linear`` whose rows do not see each other's place at inference.
+def tiled_linear(x, weight, bias=None):
+    """``linear`` whose rows do not see each other's place: the weights are padded.
 
-    In eval mode the weights are padded to whole tiles: a row's answer is then the same
-    to the last bit wherever it stands, in any block of four rows or more.
+    A row's answer is then the same to the last bit wherever it stands, in any block of
+    four rows or more.
     """
+    short = -len(weight) % WHOLE_TILE
+    if not short:
+        return nn.functional.linear(x, weight, bias)
+    weight = nn.functional.pad(weight, (0, 0, 0, short))
+    y = nn.functional.linear(x, weight)[..., :-short]
+    return y if bias is None else y + bias
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear`` whose rows do not see each other's place in eval mode."""
 
     def forward(self, x):
         """Map (..., in_features) to (..., out_features)."""
-        short = -self.out_features % WHOLE_TILE
-        if self.training or not short:
+        if self.training:
             return super().forward(x)
-        weight = nn.functional.pad(self.weight, (0, 0, 0, short))
-        y = nn.functional.linear(x, weight)[..., :-short]
-        return y if self.bias is None else y + self.bias
+        return tiled_linear(x, self.weight, self.bias)
 
 
 class MLP(nn.Module):

@@ -1,0 +1,264 @@
+"""What CGMLImputer and CGMLRegressor share: parameters, networks, stages of training."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from skimpute.core import bridge
+from skimpute.core.batch import KnownSource
+from skimpute.core.checks import Integral, Interval, Real, StrOptions
+from skimpute.core.training import fit_module
+from skimpute.nn.cgml import CGML
+from skimpute.nn.conditioned import ConditionedMLP, Gain, RowEncoder, RowGenerator
+from skimpute.nn.convcgml import ConvEncoder, ConvGenerator, Pyramid
+from skimpute.nn.heads import TableLayout
+
+_COUNT = Interval(Integral, 1, None, closed="left")
+_POSITIVE = Interval(Real, 0, None, closed="neither")
+
+CGML_CONSTRAINTS: dict = {
+    "grid_shape": ["array-like", None],
+    "latent_dim": [_COUNT],
+    "n_inner": [_COUNT],
+    "n_infer": [Interval(Integral, 0, None, closed="left"), None],
+    "step_size": [_POSITIVE],
+    "momentum": [Interval(Real, 0, None, closed="left"), None],
+    "start": [StrOptions({"learned", "uniform"})],
+    "n_components": [_COUNT],
+    "draw_noise": [StrOptions({"residual"}), None],
+    "loss": [StrOptions({"huber", "l1", "l2"})],
+    "huber_delta": [_POSITIVE],
+    "z_loss": [StrOptions({"l2", "l1"})],
+    "lipschitz": [StrOptions({"spectral", "noise"}), None],
+    "lipschitz_constant": [_POSITIVE, None],
+    "manifold": [StrOptions({"sphere", "box"})],
+    "hidden_dim": [_COUNT],
+    "h_dim": [_COUNT, None],
+    "n_channels": [_COUNT],
+    "batch_size": [_COUNT, None],
+    "learning_rate": [_POSITIVE],
+    "statistic": [StrOptions({"medoid", "mean", "median"})],
+}
+
+_GAIN_PER_OUTPUT = math.sqrt(3.0)  # slope of G at the start, times root of the outputs
+_WIDEST = 16  # channels of the innermost maps, in those of the first
+_CODE, _CODE_OF_IMAGES = 32, 128
+_ROWS, _IMAGES = 128, 32  # of a step
+_FEWEST_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1500, 20, 2000
+# The later stages, as shares of the first, and at most so many steps.
+_START_SHARE, _START_STEPS, _START_ROWS, _START_RATE = 2 / 3, 1000, 256, 2e-3
+_MOTION_SHARE, _MOTION_STEPS = 4 / 15, 400
+_SECONDS = {"generator": 0.6, "start": 0.15, "motion": 0.25}  # of max_seconds
+_ENDS, _RESIDUALS = 8192, 2048  # training rows that are walked with, at least
+_FEW_HELD_OUT = 50
+_AT_ONCE = 512
+
+
+def build_module(parameters, n_categories, n_outputs):
+    """Networks as the parameters of an estimator want them.
+
+    Parameters
+    ----------
+    parameters : estimator
+        With the parameters of ``CGML_CONSTRAINTS``.
+    n_categories : sequence of int
+        Per column: 0 for a number, else the number of categories.
+    n_outputs : int or None
+        Columns to generate, the last ones; None is all of them, as they are shown.
+
+    Returns
+    -------
+    module : CGML
+
+    Raises
+    ------
+    ValueError
+        If the latent vectors have no room, or the columns are no grid.
+    """
+    p, sizes = parameters, list(n_categories)
+    if p.manifold == "sphere" and p.latent_dim < 2:
+        raise ValueError(
+            "latent_dim must be at least 2 on the sphere, which is two points else, got "
+            f"latent_dim={p.latent_dim}. Pass manifold='box'."
+        )
+    n_shown = len(sizes) - (n_outputs or 0)
+    d_out = TableLayout(sizes if n_outputs is None else sizes[n_shown:]).n_slots
+    d_latent, spectral = p.latent_dim, p.lipschitz == "spectral"
+    slope = p.lipschitz_constant or _GAIN_PER_OUTPUT * math.sqrt(d_out)
+    gain = Gain(slope if spectral else 1.0, spectral and p.lipschitz_constant is None)
+    if p.grid_shape is None:
+        shown = TableLayout(sizes[:n_shown])
+        d_code = p.h_dim or _CODE
+        encoder = RowEncoder(shown.n_slots + shown.n_columns, p.hidden_dim, d_code)
+        generator = RowGenerator(d_code, d_latent, p.hidden_dim, d_out, spectral, gain)
+    else:
+        grid, shown, made = _read_grid(p.grid_shape, sizes, n_shown, n_outputs)
+        d_code, widths = (
+            p.h_dim or _CODE_OF_IMAGES,
+            (p.n_channels, _WIDEST * p.n_channels),
+        )
+        encoder = ConvEncoder(Pyramid(grid, shown, *widths), d_code)
+        pyramid = Pyramid(grid, made, *widths)
+        generator = ConvGenerator(pyramid, d_code, d_latent, spectral, gain)
+    return CGML(
+        sizes,
+        encoder,
+        generator,
+        ConditionedMLP(d_code, d_latent, p.hidden_dim, d_latent + 1, spectral=False),
+        d_code=d_code,
+        d_latent=d_latent,
+        n_outputs=n_outputs,
+        n_inner=p.n_inner,
+        n_infer=2 * p.n_inner if p.n_infer is None else p.n_infer,
+        step_size=p.step_size,
+        momentum=p.momentum or 0.0,
+        loss=p.loss,
+        huber_delta=p.huber_delta,
+        motion_loss=p.z_loss,
+        manifold=p.manifold,
+        n_components=p.n_components if p.start == "learned" else 0,
+        slope_penalty=float(p.lipschitz == "noise"),
+        slope=slope,
+    )
+
+
+def _read_grid(grid_shape, sizes, n_shown, n_outputs):
+    """Places along the axes, and channels of what is shown and of what is made."""
+    grid = tuple(int(side) for side in grid_shape)
+    if not 1 <= len(grid) <= 4 or min(grid) < 1:
+        raise ValueError(
+            "grid_shape must hold one to three sides, and for an imputer the number of "
+            f"channels if there are several, got {grid_shape!r}."
+        )
+    if any(sizes):
+        raise ValueError(
+            "grid_shape needs columns of numbers, and "
+            f"{sum(size > 0 for size in sizes)} of {len(sizes)} are categorical."
+        )
+    if n_outputs is None:
+        channels = grid[-1] if len(grid) > 2 else 1
+        places = grid[:-1] if len(grid) > 2 else grid
+        if math.prod(grid) != len(sizes):
+            raise ValueError(
+                f"grid_shape={tuple(grid_shape)} has {math.prod(grid)} values, and X "
+                f"has {len(sizes)} columns."
+            )
+        return places, channels, channels
+    n_places = math.prod(grid)
+    for name, count in (("X", n_shown), ("y", n_outputs)):
+        if count % n_places:
+            raise ValueError(
+                f"grid_shape={tuple(grid_shape)} has {n_places} places, and {name} has "
+                f"{count} columns, which is no multiple of it."
+            )
+    return grid, n_shown // n_places, n_outputs // n_places
+
+
+def train(parameters, module, source, plan):
+    """The three stages of training, and what draws are made of after them.
+
+    Parameters
+    ----------
+    parameters : estimator
+        With the parameters of ``CGML_CONSTRAINTS``.
+    module : CGML
+    source : Source
+        Rows of a table.
+    plan : Plan
+        Of the first stage.
+
+    Returns
+    -------
+    history : list of dict
+        Of the first stage.
+    best_epoch : int
+    """
+    limit = plan.max_seconds
+
+    def seconds(stage):
+        return None if limit is None else _SECONDS[stage] * limit
+
+    module.enter("generator")
+    plan = replace(plan, max_seconds=seconds("generator"))
+    history, best_epoch = fit_module(module, source, plan)
+    train_rows, held_out = source.split(plan.validation_fraction, plan.seed)
+    n_steps = source.steps(len(train_rows), plan.batch_size)[1] * plan.max_epochs
+    last = replace(plan, schedule="cosine", n_iter_no_change=None)
+    if module.start is not None:
+        ends = KnownSource(_ends_of_walks(module, source, plan.seed), source.n_rows)
+        module.enter("start")
+        fit_module(
+            module,
+            ends,
+            replace(
+                last,
+                batch_size=_START_ROWS,
+                learning_rate=_START_RATE,
+                max_seconds=seconds("start"),
+                max_epochs=_epochs(
+                    ends, plan, _START_ROWS, min(_START_SHARE * n_steps, _START_STEPS)
+                ),
+            ),
+        )
+    module.enter("motion")
+    n_motion = min(_MOTION_SHARE * n_steps, _MOTION_STEPS)
+    n_epochs = _epochs(source, plan, plan.batch_size, n_motion)
+    fit_module(
+        module,
+        source,
+        replace(last, max_epochs=n_epochs, max_seconds=seconds("motion")),
+    )
+    module.residuals = module.residuals[:0]
+    if parameters.draw_noise == "residual":
+        rows = held_out if len(held_out) >= _FEW_HELD_OUT else train_rows
+        module.residuals = _residuals(module, source, rows, plan.seed)
+    return history, best_epoch
+
+
+def _epochs(source, plan, batch_size, n_steps):
+    """Epochs of about so many steps."""
+    train_rows, _ = source.split(plan.validation_fraction, plan.seed)
+    return max(1, round(n_steps / source.steps(len(train_rows), batch_size)[1]))
+
+
+def _walk_with(function, source, rows, n_least, seed):
+    """Results of ``function(batch, generator)`` for rows, with as many masks as needed."""
+    generator = bridge.generator(source.device, seed, 5)
+    rows, parts = torch.as_tensor(rows), []
+    for _ in range(-(-n_least // len(rows))):
+        for part in rows.split(_AT_ONCE):
+            batch = source.batch(part.to(source.device), generator)
+            parts.append(function(batch, generator))
+    return torch.cat(parts)
+
+
+def _ends_of_walks(module, source, seed):
+    every = torch.arange(source.n_rows)
+    return _walk_with(module.eval().ends_of_walks, source, every, _ENDS, seed)
+
+
+def _residuals(module, source, rows, seed):
+    """Residuals (n, n_real); where a number was shown, another row's stands in."""
+    found = _walk_with(module.eval().residuals_of, source, rows, _RESIDUALS, seed)
+    known = ~torch.isnan(found)
+    # Known ones of each column, in their order, again and again.
+    order = torch.argsort(~known, dim=0, stable=True)
+    count = known.sum(0).clamp(min=1)
+    place = torch.arange(len(found), device=found.device)[:, None] % count
+    pool = found.gather(0, order.gather(0, place))
+    return torch.where(known, found, pool).nan_to_num()
+
+
+def plan_steps(plan, parameters, n_rows):
+    """Plan with batch size and epochs of their own where the user leaves them open."""
+    batch_size = parameters.batch_size
+    if batch_size is None:
+        batch_size = _ROWS if parameters.grid_shape is None else _IMAGES
+    plan = replace(plan, batch_size=batch_size)
+    if parameters.max_epochs is not None:
+        return plan
+    n_train = max((1 - parameters.validation_fraction) * n_rows, 1)
+    per_epoch = math.ceil(n_train / max(1, min(batch_size, (n_train + 1) // 2)))
+    n_epochs = max(math.ceil(_FEWEST_STEPS / per_epoch), _FEWEST_EPOCHS)
+    return replace(plan, max_epochs=n_epochs, validation_interval=100)
