@@ -37,7 +37,8 @@ class CGMLRegressor(RowRegressor):
     n_infer : int or None, default=None
         Steps that the learned motion takes at inference; None is twice ``n_inner``.
     step_size : float, default=0.5
-        Length of a step for a gradient of 1.
+        Length of a step for a gradient of 1; more where there are more than three
+        targets, by the root of a third of their number.
     momentum : float or None, default=1.0
         Weight of the expected length of steps (section 2.2), which drives z out of
         places between two answers, where steps cancel; 0 or None is none.
@@ -93,9 +94,9 @@ class CGMLRegressor(RowRegressor):
         Stop training in time, keeping the best weights so far.
     batch_size : int or None, default=None
         Rows per step; None is 128, and 32 on a grid.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=3e-3
         Of the Adam optimiser.
-    learning_rate_schedule : {"constant", "cosine"}, default="constant"
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Whether the rate falls to zero over ``max_epochs``.
     weight_decay : float, default=0.0
         Decoupled decay of the weights.
@@ -193,8 +194,8 @@ class CGMLRegressor(RowRegressor):
         max_epochs=None,
         max_seconds=None,
         batch_size=None,
-        learning_rate=1e-3,
-        learning_rate_schedule="constant",
+        learning_rate=3e-3,
+        learning_rate_schedule="cosine",
         weight_decay=0.0,
         validation_fraction=0.1,
         n_iter_no_change=None,

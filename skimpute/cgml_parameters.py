@@ -1,4 +1,4 @@
-"""What CGMLImputer and CGMLRegressor share: parameters, networks, stages of training."""
+"""What CGMLImputer and CGMLRegressor share: parameters, networks, training stages."""
 
 import math
 from dataclasses import replace
@@ -79,8 +79,8 @@ def build_module(parameters, n_categories, n_outputs):
     p, sizes = parameters, list(n_categories)
     if p.manifold == "sphere" and p.latent_dim < 2:
         raise ValueError(
-            "latent_dim must be at least 2 on the sphere, which is two points else, got "
-            f"latent_dim={p.latent_dim}. Pass manifold='box'."
+            "latent_dim must be at least 2 on the sphere, which is two points else, "
+            f"got latent_dim={p.latent_dim}. Pass manifold='box'."
         )
     n_shown = len(sizes) - (n_outputs or 0)
     d_out = TableLayout(sizes if n_outputs is None else sizes[n_shown:]).n_slots
@@ -186,7 +186,11 @@ def train(parameters, module, source, plan):
     n_steps = source.steps(len(train_rows), plan.batch_size)[1] * plan.max_epochs
     last = replace(plan, schedule="cosine", n_iter_no_change=None)
     if module.start is not None:
-        ends = KnownSource(_ends_of_walks(module, source, plan.seed), source.n_rows)
+        n_start = min(_START_SHARE * n_steps, _START_STEPS)
+        n_ends = min(_ENDS, round(n_start * _START_ROWS))
+        every = range(source.n_rows)
+        ends = _walk_with(module.ends_of_walks, source, every, n_ends, plan.seed)
+        ends = KnownSource(ends, source.n_rows)
         module.enter("start")
         fit_module(
             module,
@@ -196,9 +200,7 @@ def train(parameters, module, source, plan):
                 batch_size=_START_ROWS,
                 learning_rate=_START_RATE,
                 max_seconds=seconds("start"),
-                max_epochs=_epochs(
-                    ends, plan, _START_ROWS, min(_START_SHARE * n_steps, _START_STEPS)
-                ),
+                max_epochs=_epochs(ends, plan, _START_ROWS, n_start),
             ),
         )
     module.enter("motion")
@@ -209,10 +211,13 @@ def train(parameters, module, source, plan):
         source,
         replace(last, max_epochs=n_epochs, max_seconds=seconds("motion")),
     )
-    module.residuals = module.residuals[:0]
+    module.residuals.empty()
     if parameters.draw_noise == "residual":
         rows = held_out if len(held_out) >= _FEW_HELD_OUT else train_rows
-        module.residuals = _residuals(module, source, rows, plan.seed)
+        n_least = min(_RESIDUALS, round(n_motion * _ROWS))
+        found = _walk_with(module.residuals_of, source, rows, n_least, plan.seed)
+        n_numbers = module.output_layout.n_real
+        module.residuals.fill(*found.split([found.shape[1] - n_numbers, n_numbers], 1))
     return history, best_epoch
 
 
@@ -223,31 +228,11 @@ def _epochs(source, plan, batch_size, n_steps):
 
 
 def _walk_with(function, source, rows, n_least, seed):
-    """Results of ``function(batch, generator)`` for rows, with as many masks as needed."""
+    """Results of ``function(batch, generator)`` for rows, with one mask or more."""
     generator = bridge.generator(source.device, seed, 5)
-    rows, parts = torch.as_tensor(rows), []
-    for _ in range(-(-n_least // len(rows))):
-        for part in rows.split(_AT_ONCE):
-            batch = source.batch(part.to(source.device), generator)
-            parts.append(function(batch, generator))
-    return torch.cat(parts)
-
-
-def _ends_of_walks(module, source, seed):
-    every = torch.arange(source.n_rows)
-    return _walk_with(module.eval().ends_of_walks, source, every, _ENDS, seed)
-
-
-def _residuals(module, source, rows, seed):
-    """Residuals (n, n_real); where a number was shown, another row's stands in."""
-    found = _walk_with(module.eval().residuals_of, source, rows, _RESIDUALS, seed)
-    known = ~torch.isnan(found)
-    # Known ones of each column, in their order, again and again.
-    order = torch.argsort(~known, dim=0, stable=True)
-    count = known.sum(0).clamp(min=1)
-    place = torch.arange(len(found), device=found.device)[:, None] % count
-    pool = found.gather(0, order.gather(0, place))
-    return torch.where(known, found, pool).nan_to_num()
+    rows = torch.as_tensor(rows).repeat(max(1, -(-n_least // len(rows))))
+    parts = rows.to(source.device).split(_AT_ONCE)
+    return torch.cat([function(source.batch(p, generator), generator) for p in parts])
 
 
 def plan_steps(plan, parameters, n_rows):

@@ -14,12 +14,15 @@ from torch.nn.functional import softplus
 
 from skimpute.nn.heads import RowDistribution, TableLayout, at_least_float32
 from skimpute.nn.latentstart import MANIFOLDS, MixtureStart
+from skimpute.nn.residualpool import ResidualPool
 from skimpute.nn.rowerror import RowError
 from skimpute.nn.spectral import divided_once, settle
 
 # Of the rows of a step, those whose walks teach Z. With all of them a step takes half
 # as long again, and shares and errors of the toy are the same (measured).
 _TAUGHT_SHARE = 0.25
+# The slopes of many cells partly cancel in their mean, and walks would not arrive.
+_FEW_CELLS = 3.0
 _SMALL_STEP = 1e-2  # by which slopes are measured
 
 
@@ -58,7 +61,7 @@ class GeneratedRows(RowDistribution):
         Numbers, then logits of categories.
     hidden : Tensor of shape (n_rows, n_columns), bool
         Cells that the choice of the medoid looks at.
-    noise_std : Tensor of shape (n_real,)
+    noise_std : Tensor of shape (n_rows, n_real)
         Standard deviation of what draws get added, for `total_std`.
     """
 
@@ -144,8 +147,6 @@ class CGML(nn.Module):
 
     phases = ("fit",)
 
-    residuals: torch.Tensor  # of training rows, numbers only
-
     def __init__(
         self,
         n_categories,
@@ -188,7 +189,7 @@ class CGML(nn.Module):
         self.motion_loss = motion_loss
         self.slope_penalty, self.slope = slope_penalty, slope
         self.n_validation_draws = n_validation_draws
-        self.register_buffer("residuals", torch.zeros(0, self.output_layout.n_real))
+        self.residuals = ResidualPool(d_code, self.output_layout.n_real)
         self.stage = "generator"
         self.terms = {}
 
@@ -226,8 +227,11 @@ class CGML(nn.Module):
         """Take note of the share of training done; nothing depends on it."""
 
     def selectable(self, share):
-        """Say whether an epoch may be kept as the best: any of a trained network."""
-        return share > 0
+        """Say whether an epoch may be kept as the best: of the second half.
+
+        The best of several draws may be good early, while they differ for no reason.
+        """
+        return share > 0.5
 
     @property
     def latent_dim(self):
@@ -266,13 +270,14 @@ class CGML(nn.Module):
         path : Tensor of shape (n_inner + 1, n_rows, d_latent)
         """
         path = [z]
+        length = self.step_size * (truth.n_scored / _FEW_CELLS).clamp(min=1.0).sqrt()
         with torch.no_grad(), divided_once(self.generator):
             conditioned = self.generator.condition(state.code, state.features)
             for _ in range(self.n_inner):
                 outputs, pull_back = self.generator.with_pullback(conditioned, path[-1])
-                # Of the sum over rows: one's step does not depend on how many there are.
+                # Of the sum over rows: a step ignores how many there are.
                 slope = pull_back(self.error.slope(outputs, truth))
-                path.append(self.manifold.project(path[-1] - self.step_size * slope))
+                path.append(self.manifold.project(path[-1] - length * slope))
         return torch.stack(path)
 
     # -- objectives
@@ -352,7 +357,7 @@ class CGML(nn.Module):
         return torch.cat([raw[..., :-1], softplus(raw[..., -1:])], -1)
 
     def validate(self, batch, generator):
-        """Error of the best of several outputs from anywhere; later the stage's loss."""
+        """Error of the best of several outputs; in later stages their loss."""
         if self.stage != "generator":
             return self.loss(batch, generator, "fit")
         noise = self._noise(self.n_validation_draws, batch, generator)
@@ -379,10 +384,14 @@ class CGML(nn.Module):
         return ends.split([ends.shape[-1] - self.d_latent, self.d_latent], -1)
 
     def residuals_of(self, batch, generator):
-        """Truth less output for target numbers, NaN for others, (n_rows, n_real).
+        """Codes, and truth less output for target numbers, NaN for others.
 
         The output is that of inference, started where the row's own walk ends: an
         answer that is right, but another, leaves no residual.
+
+        Returns
+        -------
+        found : Tensor of shape (n_rows, d_code + n_real)
         """
         with torch.no_grad():
             state, truth = self.encode(batch), self.truth(batch)
@@ -391,7 +400,8 @@ class CGML(nn.Module):
                 z = self.walk(state, truth, z)[-1]
             outputs = self.generate(state, self.move(state, z[None])[-1, 0])
         rest = truth.numbers - outputs[:, : self.output_layout.n_real]
-        return torch.where(truth.number_weight > 0, rest, torch.nan)
+        rest = torch.where(truth.number_weight > 0, rest, torch.nan)
+        return torch.cat([state.code, rest], -1)
 
     # -- inference (eq. 4)
 
@@ -448,9 +458,9 @@ class CGML(nn.Module):
 
     def rows(self, outputs, state):
         """Outputs of G (n_draws, n_rows, n_slots) as rows."""
-        std = outputs.new_zeros(self.output_layout.n_real)
+        std = outputs.new_zeros(1)
         if len(self.residuals):
-            std = self.residuals.square().mean(0).sqrt()
+            std = self.residuals.std(state.code)
         return GeneratedRows(self.output_layout, outputs, state.hidden, std)
 
     def draws(self, state, noise, uniforms):
@@ -468,7 +478,5 @@ class CGML(nn.Module):
         rows = self.predictive(state, noise)
         if len(self.residuals):
             chance = torch.special.ndtr(noise[..., -1])
-            drawn = (chance * len(self.residuals)).long()
-            drawn = drawn.clamp(max=len(self.residuals) - 1)  # rounding of ndtr
-            rows.loc = rows.loc + self.residuals[drawn]
+            rows.loc = rows.loc + self.residuals.draw(state.code, chance)
         return rows.draw(uniforms[..., -self.n_outputs :])

@@ -141,7 +141,7 @@ class ConvGenerator(nn.Module):
         return self.gain() * self.pyramid.to_rows(h).view(*shape, -1)
 
     def with_pullback(self, conditioned, latent):
-        """Output, and what turns gradients by it into gradients by the latent vectors."""
+        """Output, and what turns gradients by it into those by latent vectors."""
         with torch.enable_grad():
             z = latent.detach().requires_grad_()
             output = self(conditioned, z)

@@ -17,12 +17,15 @@ class Truth:
         True numbers.
     labels, label_weight : Tensor of shape (n_rows, n_categorical[, n_categories])
         True categories, one-hot.
+    n_scored : Tensor of shape (n_rows, 1)
+        Scored cells, at least 1.
     """
 
     numbers: torch.Tensor
     number_weight: torch.Tensor
     labels: torch.Tensor
     label_weight: torch.Tensor
+    n_scored: torch.Tensor
 
 
 class RowError(nn.Module):
@@ -60,7 +63,8 @@ class RowError(nn.Module):
             Cells to compare.
         """
         layout = self.layout
-        weight = scored / scored.sum(-1, keepdim=True).clamp(min=1)
+        n_scored = scored.sum(-1, keepdim=True).clamp(min=1)
+        weight = scored / n_scored
         values = torch.where(scored, values, 0.0)
         codes = values[:, layout.categorical].long()
         width = layout.pad.shape[1]
@@ -69,6 +73,7 @@ class RowError(nn.Module):
             weight[:, layout.real],
             one_hot(codes, width) if layout.n_categorical else codes,
             weight[:, layout.categorical],
+            n_scored,
         )
 
     def forward(self, outputs, truth):
