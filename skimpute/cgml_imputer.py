@@ -106,7 +106,7 @@ class CGMLImputer(NeuralImputer):
         Stop training in time, keeping the best weights so far.
     batch_size : int or None, default=None
         Rows per step; None is 128, and 32 on a grid.
-    learning_rate : float, default=3e-3
+    learning_rate : float, default=2e-3
         Of the Adam optimiser.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Whether the rate falls to zero over ``max_epochs``.
@@ -217,7 +217,7 @@ class CGMLImputer(NeuralImputer):
         max_epochs=None,
         max_seconds=None,
         batch_size=None,
-        learning_rate=3e-3,
+        learning_rate=2e-3,
         learning_rate_schedule="cosine",
         weight_decay=0.0,
         validation_fraction=0.1,

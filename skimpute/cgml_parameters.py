@@ -51,7 +51,7 @@ _START_SHARE, _START_STEPS, _START_ROWS, _START_RATE = 2 / 3, 1000, 256, 2e-3
 _MOTION_SHARE, _MOTION_STEPS = 4 / 15, 400
 _SECONDS = {"generator": 0.6, "start": 0.15, "motion": 0.25}  # of max_seconds
 _ENDS, _RESIDUALS = 8192, 2048  # training rows that are walked with, at least
-_FEW_HELD_OUT = 50
+_FEW_HELD_OUT = 500  # for residuals, of which 64 of the nearest rows are drawn
 _AT_ONCE = 512
 
 
