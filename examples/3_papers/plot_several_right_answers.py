@@ -2,9 +2,9 @@
 What is the answer, when there are two?
 =======================================
 
-A question may have several right answers, and their mean is none of them. The toy of
-Ramasinghe et al. (2021), section 4: for every ``x`` the target is either ``4 (x, x², x³)``
-or its negative. Here 70 % of the rows have the first.
+A question may have several right answers, and their mean is none of them. In the toy of
+Ramasinghe et al. (2021), section 4, the target of every ``x`` is ``4 (x, x², x³)`` or
+its negative. Here 70 % of the rows have the first.
 """
 
 # %%

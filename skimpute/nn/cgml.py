@@ -7,6 +7,7 @@ References
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -146,6 +147,9 @@ class CGML(nn.Module):
     """
 
     phases = ("fit",)
+
+    manifold: Any
+    start: Any  # MixtureStart, or None
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ References
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from skimpute.nn.spectral import SpectralConvTranspose, SpectralLinear
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _INNERMOST = 4  # places along the shortest axis at the bottom
-_KERNEL = {"kernel_size": 4, "stride": 2, "padding": 1}  # halves and doubles
+_KERNEL: Any = {"kernel_size": 4, "stride": 2, "padding": 1}  # halves and doubles
 
 
 class Pyramid:

@@ -11,6 +11,7 @@ References
 """
 
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,12 @@ from skimpute.nn.mlp import tiled_linear
 
 class _Layer:
     """Mixin of layers that use ``used_weight()`` and may bound it."""
+
+    weight: Any
+    bias: Any
+    training: bool
+    register_buffer: Any
+    u: torch.Tensor  # follows the left singular vector
 
     def __init__(self, *sizes, spectral=True, **options):
         super().__init__(*sizes, **options)
@@ -77,21 +84,24 @@ class SpectralLinear(_Layer, nn.Linear):
 class _Transposed(_Layer):
     """Mixin of transposed convolutions."""
 
+    stride: Any
+    padding: Any
+
     def forward(self, x):
         """Map (n, in_channels, ...) to (n, out_channels, ...)."""
         convolve = _TRANSPOSED[self.weight.ndim - 2]
         return convolve(x, self.used_weight(), self.bias, self.stride, self.padding)
 
 
-class _ConvTranspose1d(_Transposed, nn.ConvTranspose1d):
+class _ConvTranspose1d(_Transposed, nn.ConvTranspose1d):  # type: ignore[misc]
     pass
 
 
-class _ConvTranspose2d(_Transposed, nn.ConvTranspose2d):
+class _ConvTranspose2d(_Transposed, nn.ConvTranspose2d):  # type: ignore[misc]
     pass
 
 
-class _ConvTranspose3d(_Transposed, nn.ConvTranspose3d):
+class _ConvTranspose3d(_Transposed, nn.ConvTranspose3d):  # type: ignore[misc]
     pass
 
 
