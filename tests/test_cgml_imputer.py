@@ -152,3 +152,12 @@ def test_numbers_and_labels_of_a_draw_agree(two_clouds):
     assert ((drawn["b"] > 0) == right).mean() > 0.95
     assert ((drawn["side"] == "right") == right).mean() > 0.95
     assert 0.05 < (drawn["chance"] == "y").mean() < 0.35
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"grid_shape": (2, 2)}, {"lipschitz": "noise"}]
+)
+def test_bfloat16_trains_too(options):
+    X = punch_holes(equicorrelated(4, 0.6).draw(60), 0.2)
+    imputer = CGMLImputer(**TINY, **options, precision="bfloat16", max_epochs=2)
+    assert np.isfinite(imputer.fit(X).transform(X)).all()

@@ -4,12 +4,12 @@ Section 4 and Fig. 3 of Ramasinghe et al. (2021): x is uniform, y is 4 (x, x^2, 
 its negative; 4,000 pairs. ``50/50``, ``70/30``, ``90/10``: shares of the two;
 ``p = x``: that of the first is x; ``three``: a third curve, 4 (-x, x^2, -x^3), and
 shares .5, .3 and .2; ``unimodal``: y = (sin 3x, x^2, x^3) and noise of standard
-deviation .05. Scored are 200 draws for each of 40 new x in [.4, 1]. ``on_curve``: share of the draws within
-15 % of a curve; ``phantom``: share of them nearer to zero than half of the way to the
-nearest curve; ``total_variation``: between the shares of draws nearest to each curve
-and the true ones, mean over x (a perfect sampler has .02 to .04); ``energy``: energy
-score of 30 draws for 1,000 new pairs; ``inside_90``: share of new targets between the
-5 and 95 % quantiles of 100 draws.
+deviation .05. Scored are 200 draws for each of 40 new x in [.4, 1]. ``on_curve``: share
+of the draws within 15 % of a curve; ``phantom``: share of them nearer to zero than half
+of the way to the nearest curve; ``total_variation``: between the shares of draws
+nearest to each curve and the true ones, mean over x (a perfect sampler has .02 to .04);
+``energy``: energy score of 30 draws for 1,000 new pairs; ``inside_90``: share of new
+targets between the 5 and 95 % quantiles of 100 draws.
 
 ``learned`` is the default, ``uniform`` the paper's starts, ``residual`` the default
 with ``draw_noise="residual"``; ``l1, no rho`` and ``l1, rho`` are starts and error of

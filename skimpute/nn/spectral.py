@@ -46,7 +46,7 @@ class _Layer:
         """Follow the largest singular value by steps of power iteration."""
         if not self.spectral:
             return
-        with torch.no_grad():
+        with torch.no_grad(), self._in_full():
             matrix, u = self._matrix(), self.u
             for _ in range(n_steps):
                 u = normalize(matrix @ normalize(matrix.T @ u, dim=0), dim=0)
@@ -60,10 +60,15 @@ class _Layer:
             return self.weight
         if self.training:
             self.iterate(1)
-        matrix = self._matrix()
-        with torch.no_grad():
-            v = normalize(matrix.T @ self.u, dim=0)
-        return self.weight / (self.u @ (matrix @ v))
+        with self._in_full():
+            matrix = self._matrix()
+            with torch.no_grad():
+                v = normalize(matrix.T @ self.u, dim=0)
+            return self.weight / (self.u @ (matrix @ v))
+
+    def _in_full(self):
+        """Without half precision: the iteration would not converge in it."""
+        return torch.autocast(self.weight.device.type, enabled=False)
 
 
 class SpectralLinear(_Layer, nn.Linear):
