@@ -75,7 +75,7 @@ class CGMLRegressor(RowRegressor):
         On a grid, channels of the first convolution, doubled at every halving of the
         grid up to 16 times as many; the paper has 64.
     training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
-        What is hidden of the features in a fifth of the training rows, so that features
+        What is hidden of the features in a tenth of the training rows, so that features
         may be missing in ``predict``; the others show all they have.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Names, positions or boolean mask of the features that are categorical although
@@ -155,7 +155,7 @@ class CGMLRegressor(RowRegressor):
     """
 
     _imputer_class = CGMLImputer
-    _shown_whole = 0.8  # of the training rows: all of their features are shown
+    _shown_whole = 0.9  # of the training rows: all of their features are shown
     _parameter_constraints: dict = {  # noqa: RUF012
         **{
             name: options
