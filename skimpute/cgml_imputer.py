@@ -114,10 +114,10 @@ class CGMLImputer(NeuralImputer):
     weight_decay : float, default=0.0
         Decoupled decay of the weights.
     validation_fraction : float, default=0.1
-        Rows held out to choose the best epoch, by the error of the best of ten draws;
-        0 keeps the last.
+        Rows held out to choose the best of the last tenth of the epochs, by the error
+        of the best of ten draws; 0 keeps the last.
     n_iter_no_change : int or None, default=None
-        Stop after so many epochs without a better one.
+        Stop after so many epochs without a better one, in the last tenth.
     device : {"auto", "cpu", "cuda", ...} or torch.device, default="auto"
         Where to train; "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"

@@ -174,43 +174,18 @@ def train(parameters, module, source, plan):
         Of the first stage.
     best_epoch : int
     """
-    limit = plan.max_seconds
-
-    def seconds(stage):
-        return None if limit is None else _SECONDS[stage] * limit
-
     module.enter("generator")
-    plan = replace(plan, max_seconds=seconds("generator"))
-    history, best_epoch = fit_module(module, source, plan)
+    history, best_epoch = fit_module(module, source, _within(plan, "generator"))
     train_rows, held_out = source.split(plan.validation_fraction, plan.seed)
     n_steps = source.steps(len(train_rows), plan.batch_size)[1] * plan.max_epochs
-    last = replace(plan, schedule="cosine", n_iter_no_change=None)
+    later = replace(plan, schedule="cosine", n_iter_no_change=None)
     if module.start is not None:
-        n_start = min(_START_SHARE * n_steps, _START_STEPS)
-        n_ends = min(_ENDS, round(n_start * _START_ROWS))
-        every = range(source.n_rows)
-        ends = _walk_with(module.ends_of_walks, source, every, n_ends, plan.seed)
-        ends = KnownSource(ends, source.n_rows)
-        module.enter("start")
-        fit_module(
-            module,
-            ends,
-            replace(
-                last,
-                batch_size=_START_ROWS,
-                learning_rate=_START_RATE,
-                max_seconds=seconds("start"),
-                max_epochs=_epochs(ends, plan, _START_ROWS, n_start),
-            ),
-        )
+        _fit_start(module, source, later, min(_START_SHARE * n_steps, _START_STEPS))
     module.enter("motion")
     n_motion = min(_MOTION_SHARE * n_steps, _MOTION_STEPS)
     n_epochs = _epochs(source, plan, plan.batch_size, n_motion)
-    fit_module(
-        module,
-        source,
-        replace(last, max_epochs=n_epochs, max_seconds=seconds("motion")),
-    )
+    later = replace(_within(later, "motion"), max_epochs=n_epochs)
+    fit_module(module, source, later)
     module.residuals.empty()
     if parameters.draw_noise == "residual":
         rows = held_out if len(held_out) >= _FEW_HELD_OUT else train_rows
@@ -219,6 +194,28 @@ def train(parameters, module, source, plan):
         n_numbers = module.output_layout.n_real
         module.residuals.fill(*found.split([found.shape[1] - n_numbers, n_numbers], 1))
     return history, best_epoch
+
+
+def _within(plan, stage):
+    """Plan with the stage's share of the time there is."""
+    if plan.max_seconds is None:
+        return plan
+    return replace(plan, max_seconds=_SECONDS[stage] * plan.max_seconds)
+
+
+def _fit_start(module, source, plan, n_steps):
+    """Second stage: the density of where walks end, of all rows with several masks."""
+    module.enter("start")
+    every, n_ends = range(source.n_rows), min(_ENDS, round(n_steps * _START_ROWS))
+    ends = _walk_with(module.ends_of_walks, source, every, n_ends, plan.seed)
+    ends = KnownSource(ends, source.n_rows)
+    plan = replace(
+        _within(plan, "start"),
+        batch_size=_START_ROWS,
+        learning_rate=_START_RATE,
+        max_epochs=_epochs(ends, plan, _START_ROWS, n_steps),
+    )
+    fit_module(module, ends, plan)
 
 
 def _epochs(source, plan, batch_size, n_steps):
