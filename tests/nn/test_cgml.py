@@ -449,3 +449,17 @@ def test_residuals_that_are_absent_are_those_of_other_rows():
     assert set(pool.residuals[:, 1].tolist()) == {2.0}
     pool.fill(torch.zeros(2, 1), torch.full((2, 2), nan))
     assert (pool.residuals == 0).all()
+
+
+def test_residuals_lead_from_outputs_to_the_truth():
+    """And are absent where a number was shown or has none."""
+    module, batch = make_module([0, 0, 0]).eval(), make_batch([0, 0, 0])
+    state, truth = module.encode(batch), module.truth(batch)
+    begun = sphere_points(9, 4)
+    module._begin = lambda state, truth, noise: begun
+    found = module.residuals_of(batch, seeded())[:, 5:]
+    made = module.generate(state, module.move(state, begun[None])[-1])[0]
+    torch.testing.assert_close(
+        (made + found)[batch.target], truth.numbers[batch.target]
+    )
+    assert torch.isnan(found[~batch.target]).all()
