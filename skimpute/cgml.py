@@ -129,7 +129,7 @@ class CGMLRegressor(RowRegressor):
     See Also
     --------
     CGMLImputer : The same for the gaps of a table.
-    VAEACRegressor : With densities, and better where there is one answer.
+    VAEACRegressor : With densities; for targets that have one answer.
 
     Notes
     -----

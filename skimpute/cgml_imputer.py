@@ -148,7 +148,7 @@ class CGMLImputer(NeuralImputer):
     See Also
     --------
     CGMLRegressor : The same from features to targets, with answers and their shares.
-    VAEACImputer : Better on most tables, with densities.
+    VAEACImputer : Better on the tables tried so far, with densities.
 
     Notes
     -----

@@ -45,7 +45,7 @@ _GAIN_PER_OUTPUT = math.sqrt(3.0)  # slope of G at the start, times root of the 
 _WIDEST = 16  # channels of the innermost maps, in those of the first
 _CODE, _CODE_OF_IMAGES = 32, 128
 _ROWS, _IMAGES = 128, 32  # of a step
-_FEWEST_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1500, 20, 2000
+_FEWEST_STEPS, _FEWEST_EPOCHS = 1500, 20
 # The later stages, as shares of the first, and at most so many steps.
 _START_SHARE, _START_STEPS, _START_ROWS, _START_RATE = 2 / 3, 1000, 256, 2e-3
 _MOTION_SHARE, _MOTION_STEPS = 4 / 15, 400
@@ -94,10 +94,8 @@ def build_module(parameters, n_categories, n_outputs):
         generator = RowGenerator(d_code, d_latent, p.hidden_dim, d_out, spectral, gain)
     else:
         grid, shown, made = _read_grid(p.grid_shape, sizes, n_shown, n_outputs)
-        d_code, widths = (
-            p.h_dim or _CODE_OF_IMAGES,
-            (p.n_channels, _WIDEST * p.n_channels),
-        )
+        d_code = p.h_dim or _CODE_OF_IMAGES
+        widths = (p.n_channels, _WIDEST * p.n_channels)
         encoder = ConvEncoder(Pyramid(grid, shown, *widths), d_code)
         pyramid = Pyramid(grid, made, *widths)
         generator = ConvGenerator(pyramid, d_code, d_latent, spectral, gain)
@@ -126,7 +124,8 @@ def build_module(parameters, n_categories, n_outputs):
 def _read_grid(grid_shape, sizes, n_shown, n_outputs):
     """Places along the axes, and channels of what is shown and of what is made."""
     grid = tuple(int(side) for side in grid_shape)
-    if not 1 <= len(grid) <= 4 or min(grid) < 1:
+    most = 4 if n_outputs is None else 3
+    if not 1 <= len(grid) <= most or min(grid) < 1:
         raise ValueError(
             "grid_shape must hold one to three sides, and for an imputer the number of "
             f"channels if there are several, got {grid_shape!r}."

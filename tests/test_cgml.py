@@ -201,6 +201,8 @@ def test_images_to_images():
     model.fit(X, y.reshape(60, -1))
     assert model.predict(X).shape == (60, 60)
     assert model.sample_y(X[:2], 3).shape == (2, 60, 3)
+    with pytest.raises(ValueError, match="one to three sides"):
+        clone(model).set_params(grid_shape=(1, 1, 6, 5)).fit(X, X)
     with pytest.raises(ValueError, match="30 places, and y has 7 columns"):
         model.fit(X, y.reshape(60, -1)[:, :7])
 

@@ -79,9 +79,7 @@ class MixtureStart(nn.Module):
     def draw(self, code, normals):
         """Draws (n_draws, n, d) from standard normal numbers (n_draws, n, 1 + d)."""
         log_weights, means, log_stds = self(code)
-        cumulated = log_weights.exp().cumsum(-1)
-        chance = torch.special.ndtr(normals[..., :1])
-        component = (cumulated < chance).sum(-1).clamp(max=self.n_components - 1)
+        component = self._pick(log_weights.exp(), normals)
         return self._draw_from(component, means, log_stds, normals[..., 1:])
 
     def draw_beside(self, code, z, normals):
@@ -93,14 +91,16 @@ class MixtureStart(nn.Module):
         normals : Tensor of shape (n, 1 + d)
             Standard normal; the first picks the component, by its posterior.
         """
-        joint = self.joint_log_prob(code, z)
-        cumulated = joint.softmax(-1).cumsum(-1)
-        chance = torch.special.ndtr(normals[..., :1])
-        component = (cumulated < chance).sum(-1).clamp(max=self.n_components - 1)
+        posterior = self.joint_log_prob(code, z).softmax(-1)
+        component = self._pick(posterior, normals[None])
         _, means, log_stds = self(code)
-        return self._draw_from(component[None], means, log_stds, normals[None, :, 1:])[
-            0
-        ]
+        return self._draw_from(component, means, log_stds, normals[None, :, 1:])[0]
+
+    def _pick(self, weights, normals):
+        """Components (n_draws, n) by their weights (n, m) and the first numbers."""
+        chance = torch.special.ndtr(normals[..., :1])
+        below = weights.cumsum(-1) < chance
+        return below.sum(-1).clamp(max=self.n_components - 1)
 
     def _draw_from(self, component, means, log_stds, normals):
         """Normal draws from components (n_draws, n)."""
