@@ -253,9 +253,11 @@ def measure_table(measure, cells):
 
 
 def size(cell):
-    """Rows and columns of a table, where a record has them."""
+    """Rows and columns of a table, as far as a record has them."""
     if "n_rows" not in cell:
         return ""
+    if "n_columns" not in cell:
+        return f" ({cell['n_rows']} rows)"
     return f" ({cell['n_rows']} x {cell['n_columns']})"
 
 

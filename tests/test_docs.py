@@ -73,6 +73,7 @@ def test_benchmarks_page_shows_mean_and_spread_over_seeds(generate, tmp_path):
         {"table": "iris", "method": "mice", "seed": 1, **size, "nrmse": 0.7},
         {"table": "iris", "method": "paper", "nrmse": 0.59, "pfc": None},
         {"table": "wine", "method": "paper", "nrmse": float("nan"), "seconds": 1234.5},
+        {"table": "toy", "method": "paper", "n_rows": 4000, "seconds": 2},
     ]
     text = "\n".join(json.dumps(line) for line in lines)
     (folder / "paper_tables.jsonl").write_text(text, encoding="utf-8")
@@ -82,3 +83,10 @@ def test_benchmarks_page_shows_mean_and_spread_over_seeds(generate, tmp_path):
     assert "   * - iris (150 x 5)\n     - 0.6 ± 0.14 (2)\n     - 0.59\n" in page
     assert "list-table:: pfc" not in page
     assert "   * - wine\n     - 1234" in page
+    assert "   * - toy (4000 rows)\n" in page
+
+
+def test_benchmarks_page_takes_every_stored_result(generate):
+    page = generate.benchmarks_page(generate.RESULTS)
+    for path in generate.RESULTS.glob("*.jsonl"):
+        assert f"\n{path.stem.replace('_', ' ').capitalize()}\n---" in page
