@@ -35,7 +35,10 @@ class CGMLRegressor(RowRegressor):
     n_inner : int, default=10
         Steps down the gradient that a walk of z takes in training.
     n_infer : int or None, default=None
-        Steps that the learned motion takes at inference; None is twice ``n_inner``.
+        Steps that the learned motion takes at inference. None is at most twice
+        ``n_inner``, and for draws as many as are good for them: the most whose energy
+        score, of held-out rows, is within a standard error of the best. Each further
+        step narrows the draws of one answer.
     step_size : float, default=0.5
         Length of a step for a gradient of 1; more where there are more than three
         targets, by the root of a third of their number.
@@ -50,10 +53,10 @@ class CGMLRegressor(RowRegressor):
         draws (two fits).
     n_components : int, default=8
         Normals in the mixture that is the density of starts.
-    draw_noise : {"residual"} or None, default=None
-        "residual" adds to each draw what was left over in another training row, all
-        columns together. Without it draws of one answer are nearly the same, however
-        noisy the data are.
+    draw_noise : {"residual"} or None, default="residual"
+        "residual" adds to each draw what was left over in another row like it, all
+        columns together, or a share of that: the least whose energy score, of held-out
+        rows, is within a standard error of the best; none where the data have no noise.
     loss : {"huber", "l1", "l2"}, default="huber"
         Error of numbers; "l1" is the paper's. Of categories it is the cross-entropy.
     huber_delta : float, default=0.2
@@ -119,7 +122,7 @@ class CGMLRegressor(RowRegressor):
 
     Attributes
     ----------
-    module_, device_, history_, n_epochs_, best_epoch_
+    module_, device_, history_, n_epochs_, best_epoch_, n_infer_
         As in :class:`CGMLImputer`.
     n_features_in_ : int
         Number of features.
@@ -178,7 +181,7 @@ class CGMLRegressor(RowRegressor):
         momentum=1.0,
         start="learned",
         n_components=8,
-        draw_noise=None,
+        draw_noise="residual",
         loss="huber",
         huber_delta=0.2,
         z_loss="l2",
@@ -248,6 +251,11 @@ class CGMLRegressor(RowRegressor):
         imputer = super()._make_imputer(n_targets)
         imputer._n_outputs = n_targets
         return imputer
+
+    @property
+    def n_infer_(self):
+        """Steps that the latent vectors of draws take."""
+        return self.imputer_.n_infer_
 
     def transform_features(self, X):
         """Codes of rows, as features for something else (section 5.3).
@@ -324,7 +332,8 @@ class CGMLRegressor(RowRegressor):
 
         def follow(rows):
             latent = imputer._quasi_noise(n_starts, len(rows))
-            found = module.predictive(module.encode(imputer._batch(rows)), latent)
+            state = module.encode(imputer._batch(rows))
+            found = module.predictive(state, latent, module.n_infer)
             ends = bridge.to_numpy(found.loc.transpose(0, 1))
             return (ends, *_chains(ends, tol))
 

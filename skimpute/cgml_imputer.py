@@ -33,7 +33,10 @@ class CGMLImputer(NeuralImputer):
     n_inner : int, default=10
         Steps down the gradient that a walk of z takes in training.
     n_infer : int or None, default=None
-        Steps that the learned motion takes at inference; None is twice ``n_inner``.
+        Steps that the learned motion takes at inference. None is at most twice
+        ``n_inner``, and for draws as many as are good for them: the most whose energy
+        score, of held-out rows, is within a standard error of the best. Each further
+        step narrows the draws of one answer.
     step_size : float, default=0.5
         Length of a step for a gradient of 1; more where more than three cells are
         scored, by the root of a third of their number.
@@ -49,9 +52,9 @@ class CGMLImputer(NeuralImputer):
     n_components : int, default=8
         Normals in the mixture that is the density of starts.
     draw_noise : {"residual"} or None, default="residual"
-        "residual" adds to each draw what was left over in another training row, all
-        columns together. Without it draws of one answer are nearly the same, however
-        noisy the data are.
+        "residual" adds to each draw what was left over in another row like it, all
+        columns together, or a share of that: the least whose energy score, of held-out
+        rows, is within a standard error of the best; none where the data have no noise.
     loss : {"huber", "l1", "l2"}, default="huber"
         Error of numbers; "l1" is the paper's. Of categories it is the cross-entropy.
     huber_delta : float, default=0.2
@@ -140,6 +143,8 @@ class CGMLImputer(NeuralImputer):
         generator, where walks end) and ``motion_error``, and the validation score.
     n_epochs_, best_epoch_ : int
         Epochs run, and the one whose weights were kept.
+    n_infer_ : int
+        Steps that the latent vectors of draws take.
     n_features_in_ : int
         Number of columns in ``fit``.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -162,8 +167,9 @@ class CGMLImputer(NeuralImputer):
     for it, whose middle is the expectation that section 2 speaks of; a Huber error,
     with which walks come to rest; no batch normalisation; the slope of the motion is
     not bounded by ``"spectral"``, with which a third of the draws missed the curves of
-    the paper's toy. The paper's settings are ``start="uniform", draw_noise=None,
-    loss="l1", z_loss="l1", n_channels=64, h_dim=4000, hidden_dim=512``.
+    the paper's toy; draws stop before the motion has made them all alike, and may get
+    noise. The paper's settings are ``start="uniform", draw_noise=None, loss="l1",
+    z_loss="l1", n_channels=64, h_dim=4000, hidden_dim=512``.
 
     References
     ----------
@@ -296,6 +302,11 @@ class CGMLImputer(NeuralImputer):
 
     def _train(self, module, source, plan):
         return train(self, module, source, plan)
+
+    @property
+    def n_infer_(self):
+        """Steps that the latent vectors of draws take."""
+        return int(self.module_.n_steps)
 
     def transform_features(self, X):
         """Codes of rows, as features for something else (section 5.3).

@@ -53,6 +53,9 @@ _SECONDS = {"generator": 0.6, "start": 0.15, "motion": 0.25}  # of max_seconds
 _ENDS, _RESIDUALS = 8192, 2048  # training rows that are walked with, at least
 _FEW_HELD_OUT = 500  # for residuals, of which 64 of the nearest rows are drawn
 _AT_ONCE = 512
+_SHARES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]  # of residuals
+# Rows whose energy scores decide, fewer if they are long, and draws of each.
+_SCORED, _FEWEST_SCORED, _SCORED_CELLS, _SCORED_DRAWS = 1024, 64, 2**15, 32
 
 
 def build_module(parameters, n_categories, n_outputs):
@@ -185,14 +188,52 @@ def train(parameters, module, source, plan):
     n_epochs = _epochs(source, plan, plan.batch_size, n_motion)
     later = replace(_within(later, "motion"), max_epochs=n_epochs)
     fit_module(module, source, later)
+    module.eval()
     module.residuals.empty()
+    if module.start is not None and parameters.n_infer is None:
+        _choose_steps(module, source, plan, train_rows, held_out)
     if parameters.draw_noise == "residual":
-        rows = held_out if len(held_out) >= _FEW_HELD_OUT else train_rows
-        n_least = min(_RESIDUALS, round(n_motion * _ROWS))
-        found = _walk_with(module.residuals_of, source, rows, n_least, plan.seed)
-        n_numbers = module.output_layout.n_real
-        module.residuals.fill(*found.split([found.shape[1] - n_numbers, n_numbers], 1))
+        _keep_residuals(module, source, plan, train_rows, held_out)
     return history, best_epoch
+
+
+def _choose_steps(module, source, plan, train_rows, held_out):
+    """Let draws take the most steps that are as good as the best number of them."""
+    powers = (round(2 ** (k / 2)) for k in range(-2, 20))
+    stops = sorted({module.n_infer, *(n for n in powers if n < module.n_infer)})
+    rows = held_out if len(held_out) else train_rows
+    scores = _score(module.energies_of_stops, stops, module, source, rows, plan)
+    module.n_steps.fill_(stops[_as_good_as_best(scores)[-1]])
+
+
+def _keep_residuals(module, source, plan, train_rows, held_out):
+    """Fill the pool of residuals, with the least share that is as good as the best."""
+    rows = held_out if len(held_out) >= _FEW_HELD_OUT else train_rows
+    found = _walk_with(module.residuals_of, source, rows, _RESIDUALS, plan.seed)
+    n_numbers = module.output_layout.n_real
+    module.residuals.fill(*found.split([found.shape[1] - n_numbers, n_numbers], 1))
+    rows = held_out if len(held_out) else train_rows
+    scores = _score(module.energies_of_shares, _SHARES, module, source, rows, plan)
+    share = _SHARES[_as_good_as_best(scores)[0]]
+    module.residuals.times(share) if share else module.residuals.empty()
+
+
+def _score(energies, candidates, module, source, rows, plan):
+    """Energy scores (n_rows, n_candidates), means over several masks of each row."""
+    n_least = max(_FEWEST_SCORED, min(_SCORED, _SCORED_CELLS // module.n_outputs))
+
+    def of_batch(batch, generator):
+        return energies(batch, generator, _SCORED_DRAWS, candidates)
+
+    scores = _walk_with(of_batch, source, rows, n_least, plan.seed)
+    return scores.view(-1, len(rows), len(candidates)).mean(0)
+
+
+def _as_good_as_best(scores):
+    """Candidates within a standard error of the best, of scores of the same rows."""
+    worse = scores - scores[:, [scores.mean(0).argmin()]]
+    error = worse.std(0, correction=0) / math.sqrt(len(worse))
+    return (worse.mean(0) <= error).nonzero()[:, 0].tolist()
 
 
 def _within(plan, stage):

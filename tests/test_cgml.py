@@ -1,5 +1,6 @@
 """CGMLRegressor: several right answers, in the shares of the data."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -86,13 +87,23 @@ def test_modes_are_the_answers_with_their_shares(regressor):
     assert whole.shares.tolist() == [1.0] and whole.y.shape == (1, 3)
 
 
-def test_trajectory_ends_at_the_draws(regressor):
+@pytest.fixture(scope="module")
+def noiseless(regressor):
+    """The same without residuals."""
+    other = copy.deepcopy(regressor)
+    other.module_.residuals.empty()
+    return other
+
+
+def test_trajectory_passes_the_draws(noiseless):
+    regressor = noiseless
     path = regressor.trajectory([[0.5], [0.8]], n_samples=4, random_state=3)
     assert path.y.shape == (21, 4, 2, 3)
     assert path.z.shape == (21, 4, 2, 8)
     assert np.abs(np.linalg.norm(path.z, axis=-1) - 1).max() < 1e-5
     draws = regressor.sample_y([[0.5], [0.8]], 4, random_state=3)
-    np.testing.assert_allclose(path.y[-1], np.moveaxis(draws, -1, 0), atol=1e-5)
+    there = path.y[regressor.n_infer_]
+    np.testing.assert_allclose(there, np.moveaxis(draws, -1, 0), atol=1e-5)
 
 
 def test_momentum_is_lower_on_the_curves(regressor):
@@ -111,8 +122,10 @@ def test_momentum_is_lower_on_the_curves(regressor):
     assert there < 0.5 * here
 
 
-def test_draws_do_not_look_at_y(regressor):
+def test_draws_do_not_look_at_y():
     """What was fitted holds no targets: they might be shuffled afterwards."""
+    x, y = make_toy(0.7)
+    regressor = CGMLRegressor(max_epochs=1, draw_noise=None, device="cpu").fit(x, y)
     arrays = {
         k: v for k, v in vars(regressor.imputer_).items() if isinstance(v, np.ndarray)
     }
@@ -153,14 +166,31 @@ def test_pickle_and_seed(regressor):
     )
 
 
-def test_residuals_give_draws_the_spread_of_the_data():
-    """Noise that grows with x; 90 % of the targets lie between the 5 % quantiles."""
+@pytest.fixture(scope="module")
+def noisy():
+    """One answer with noise that grows with x, and new pairs."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(2000, 1))
     y = np.sin(3 * x[:, 0]) + (0.05 + 0.4 * x[:, 0]) * rng.normal(size=2000)
-    options = {"hidden_dim": 32, "device": "cpu", "random_state": 0}
-    model = CGMLRegressor(draw_noise="residual", max_epochs=80, **options)
-    model.fit(x[:1000], y[:1000])
+    model = CGMLRegressor(hidden_dim=32, max_epochs=80, device="cpu", random_state=0)
+    return model.fit(x[:1000], y[:1000]), x, y
+
+
+def test_draws_stop_where_they_are_best(regressor, noisy):
+    """Walks to the end are for curves; noise is in the starts."""
+    assert regressor.n_infer_ >= 3
+    assert noisy[0].n_infer_ <= 3
+    x, y = make_toy(0.7, n=100)
+    fixed = CGMLRegressor(n_infer=7, max_epochs=1, **TINY).fit(x, y)
+    assert fixed.n_infer_ == 7
+    assert fixed.trajectory(x[:2]).y.shape[0] == 8
+    paper = CGMLRegressor(start="uniform", max_epochs=1, **TINY).fit(x, y)
+    assert paper.n_infer_ == 6
+
+
+def test_draws_have_the_spread_of_the_data(noisy):
+    """90 % of the targets lie between the 5 % quantiles."""
+    model, x, y = noisy
     draws = model.sample_y(x[1000:], 100, random_state=0)
     low, high = np.quantile(draws, [0.05, 0.95], axis=1)
     for part in (x[1000:, 0] < 0.5, x[1000:, 0] >= 0.5):
@@ -168,7 +198,8 @@ def test_residuals_give_draws_the_spread_of_the_data():
         assert 0.8 < inside[part].mean() <= 0.99
     _, std = model.predict([[0.05], [0.95]], return_std=True)
     assert std[1] > 2 * std[0]
-    plain = model.set_params(draw_noise=None).fit(x[:1000], y[:1000])
+    plain = clone(model).set_params(draw_noise=None, n_infer=20)
+    plain = plain.fit(x[:1000], y[:1000])
     narrow = plain.sample_y(x[1000:], 100, random_state=0)
     assert narrow.std(axis=1).mean() < 0.5 * draws.std(axis=1).mean()
 

@@ -11,10 +11,12 @@ nearest to each curve and the true ones, mean over x (a perfect sampler has .02 
 ``energy``: energy score of 30 draws for 1,000 new pairs; ``inside_90``: share of new
 targets between the 5 and 95 % quantiles of 100 draws.
 
-``learned`` is the default, ``uniform`` the paper's starts, ``residual`` the default
-with ``draw_noise="residual"``; ``l1, no rho`` and ``l1, rho`` are starts and error of
-the paper with and without momentum, without bounded slopes; ``L1 regression`` is a
-network of the same size without latent vector. ``cpu_seconds`` are those of ``fit``.
+``learned`` is the default, ``uniform`` the paper's starts; ``all steps`` and ``all
+steps, no noise`` walk to the end where the default stops when draws are best, with and
+without residuals; ``l1, no rho`` and ``l1, rho`` are starts and error of the paper with
+and without momentum, without bounded slopes; ``L1 regression`` is a network of the same
+size without latent vector. ``n_infer`` is how many steps draws take, and
+``cpu_seconds`` are those of ``fit``.
 
 One JSON line per finished cell; started again, the script goes on from there::
 
@@ -35,10 +37,12 @@ from skimpute import CGMLRegressor, metrics
 RESULTS = Path(__file__).parent / "results" / "cgml.jsonl"
 TABLES = ["50/50", "70/30", "90/10", "p = x", "three", "unimodal"]
 _PAPER = {"start": "uniform", "loss": "l1", "lipschitz": None, "n_inner": 20}
+_PAPER["draw_noise"] = None
 METHODS = {
     "learned": {},
-    "uniform": {"start": "uniform"},
-    "residual": {"draw_noise": "residual"},
+    "uniform": {"start": "uniform", "draw_noise": None},
+    "all steps": {"n_infer": 20},
+    "all steps, no noise": {"n_infer": 20, "draw_noise": None},
     "l1, no rho": {**_PAPER, "momentum": None},
     "l1, rho": _PAPER,
     "L1 regression": None,
@@ -133,6 +137,8 @@ def run_cell(table, seed, method):
         "spread": many.std(axis=0).mean(),
         "cpu_seconds": seconds,
     }
+    if METHODS[method] is not None:
+        cell["n_infer"] = model.n_infer_
     if table != "unimodal":
         to_zero = np.linalg.norm(draws, axis=-1)
         cell["phantom"] = (to_zero < 0.5 * distance.min(-1)).mean()

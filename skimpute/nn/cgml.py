@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from skimpute.nn.heads import RowDistribution, TableLayout, at_least_float32
+from skimpute.nn.generatedrows import GeneratedRows, energy_scores
+from skimpute.nn.heads import TableLayout, at_least_float32
 from skimpute.nn.latentstart import MANIFOLDS, MixtureStart
 from skimpute.nn.residualpool import ResidualPool
 from skimpute.nn.rowerror import RowError
@@ -49,56 +50,6 @@ class State:
         """The same without gradients."""
         features = tuple(feature.detach() for feature in self.features)
         return replace(self, code=self.code.detach(), features=features)
-
-
-class GeneratedRows(RowDistribution):
-    """Rows made from several latent vectors each, of which one can stand for all.
-
-    Parameters
-    ----------
-    layout : TableLayout
-        Columns of the row.
-    outputs : Tensor of shape (n_draws, n_rows, n_slots)
-        Numbers, then logits of categories.
-    hidden : Tensor of shape (n_rows, n_columns), bool
-        Cells that the choice of the medoid looks at.
-    noise_std : Tensor of shape (n_rows, n_real)
-        Standard deviation of what draws get added, for `total_std`.
-    """
-
-    def __init__(self, layout, outputs, hidden, noise_std):
-        numbers, logits = outputs[..., : layout.n_real], outputs[..., layout.n_real :]
-        raw = torch.cat([numbers, torch.zeros_like(numbers), logits], -1)
-        super().__init__(layout, raw, sigma="fixed")
-        self.hidden, self.noise_std = hidden, noise_std
-
-    def summary(self, statistic="medoid"):
-        """Middle of the draws, (n_rows, n_columns).
-
-        "medoid" is the draw whose hidden cells are nearest to those of all others, in
-        standardised units; categories take the most probable code of all draws.
-        """
-        if statistic != "medoid":
-            return super().summary(statistic)
-        codes = self.probs.mean(0).argmax(-1)
-        rows = torch.arange(self.loc.shape[1], device=self.loc.device)
-        real = self.loc[self.medoid(), rows]
-        return self.layout.columns_of(real, codes.to(real))
-
-    def medoid(self):
-        """Number of the draw with the least sum of distances, (n_rows,)."""
-        layout = self.layout
-        numbers = self.loc * self.hidden[:, layout.real]
-        labels = self.probs * self.hidden[:, layout.categorical, None]
-        points = torch.cat([numbers, labels.flatten(2) * 0.5**0.5], -1).transpose(0, 1)
-        exact = "donot_use_mm_for_euclid_dist"  # whose rows do not see each other
-        return torch.cdist(points, points, compute_mode=exact).sum(-1).argmin(-1)
-
-    def total_std(self):
-        """Standard deviation over the draws and their noise; zero for categories."""
-        variance = self.loc.var(0, correction=0) + self.noise_std.square()
-        zeros = variance.new_zeros(*variance.shape[:-1], self.n_labels)
-        return self.layout.columns_of(variance.sqrt(), zeros)
 
 
 class CGML(nn.Module):
@@ -150,6 +101,7 @@ class CGML(nn.Module):
 
     manifold: Any
     start: Any  # MixtureStart, or None
+    n_steps: torch.Tensor
 
     def __init__(
         self,
@@ -189,6 +141,7 @@ class CGML(nn.Module):
         if n_components:
             self.start = MixtureStart(d_code, d_latent, n_components)
         self.n_inner, self.n_infer = n_inner, n_infer
+        self.register_buffer("n_steps", torch.tensor(n_infer))  # of draws
         self.step_size, self.momentum = step_size, momentum
         self.motion_loss = motion_loss
         self.slope_penalty, self.slope = slope_penalty, slope
@@ -404,10 +357,46 @@ class CGML(nn.Module):
             z = self._begin(state, truth, self._noise(2, batch, generator))
             if self.start is None:
                 z = self.walk(state, truth, z)[-1]
-            outputs = self.generate(state, self.move(state, z[None])[-1, 0])
+            end = self.move(state, z[None], int(self.n_steps))[-1, 0]
+            outputs = self.generate(state, end)
         rest = truth.numbers - outputs[:, : self.output_layout.n_real]
         rest = torch.where(truth.number_weight > 0, rest, torch.nan)
         return torch.cat([state.code, rest], -1)
+
+    def energies_of_stops(self, batch, generator, n_draws, stops):
+        """Energy scores of draws that stop after so many steps, (n_rows, n_stops)."""
+        with torch.no_grad():
+            state, noise = self.encode(batch), self._noise(n_draws, batch, generator)
+            path = self.move(state, self.begin(state, noise))
+            ends = (self.rows(self.generate(state, path[n]), state) for n in stops)
+            return self._energies(ends, batch, generator)
+
+    def energies_of_shares(self, batch, generator, n_draws, shares):
+        """Energy scores of draws with a share of the residuals, (n_rows, n_shares)."""
+        with torch.no_grad():
+            state, noise = self.encode(batch), self._noise(n_draws, batch, generator)
+            rows = self.predictive(state, noise)
+            middle, rest = rows.loc, self.residuals.draw(state.code, _chance(noise))
+
+            def noisy(share):
+                rows.loc = middle + share * rest
+                return rows
+
+            return self._energies(map(noisy, shares), batch, generator)
+
+    def _energies(self, candidates, batch, generator):
+        """Energy scores of several sets of rows, with the same categories for all."""
+        values, scored = (
+            part[:, -self.n_outputs :] for part in (batch.values, batch.target)
+        )
+        uniforms, scores = None, []
+        for rows in candidates:
+            if uniforms is None:
+                shape = (*rows.loc.shape[:2], self.n_outputs)
+                uniforms = torch.rand(shape, generator=generator, device=values.device)
+            draws = rows.draw(uniforms)
+            scores.append(energy_scores(self.output_layout, draws, values, scored))
+        return torch.stack(scores, -1)
 
     # -- inference (eq. 4)
 
@@ -425,12 +414,12 @@ class CGML(nn.Module):
             return self._anywhere(noise)
         return self.manifold.project(self.start.draw(state.code, noise[..., :-1]))
 
-    def move(self, state, z):
-        """Latent vectors as Z moves them, (n_infer + 1, n_draws, n_rows, d_latent)."""
-        path = [z]
+    def move(self, state, z, n_steps=None):
+        """Latent vectors as Z moves them, (n_steps + 1, n_draws, n_rows, d_latent)."""
+        path, n_steps = [z], self.n_infer if n_steps is None else n_steps
         with divided_once(self.motion):
             conditioned = self.motion.condition(state.code)
-            for _ in range(self.n_infer):
+            for _ in range(n_steps):
                 moved = self._predict_motion(conditioned, path[-1])
                 step, length = moved[..., :-1], moved[..., -1:]
                 if self.momentum:
@@ -445,7 +434,7 @@ class CGML(nn.Module):
             conditioned = self.generator.condition(state.code, state.features)
             return at_least_float32(self.generator(conditioned, z))
 
-    def predictive(self, state, noise):
+    def predictive(self, state, noise, n_steps=None):
         """Rows as they come from several starts.
 
         Parameters
@@ -454,12 +443,15 @@ class CGML(nn.Module):
             From :meth:`encode`.
         noise : Tensor of shape (n_draws, n_rows, 2 + d_latent)
             Standard normal.
+        n_steps : int, optional
+            How far z moves; by default as far as is best for draws.
 
         Returns
         -------
         rows : GeneratedRows with batch shape (n_draws, n_rows, n_outputs)
         """
-        z = self.move(state, self.begin(state, noise))[-1]
+        n_steps = int(self.n_steps) if n_steps is None else n_steps
+        z = self.move(state, self.begin(state, noise), n_steps)[-1]
         return self.rows(self.generate(state, z), state)
 
     def rows(self, outputs, state):
@@ -483,6 +475,10 @@ class CGML(nn.Module):
         """
         rows = self.predictive(state, noise)
         if len(self.residuals):
-            chance = torch.special.ndtr(noise[..., -1])
-            rows.loc = rows.loc + self.residuals.draw(state.code, chance)
+            rows.loc = rows.loc + self.residuals.draw(state.code, _chance(noise))
         return rows.draw(uniforms[..., -self.n_outputs :])
+
+
+def _chance(noise):
+    """Uniform numbers that pick residuals, from those of draws."""
+    return torch.special.ndtr(noise[..., -1])

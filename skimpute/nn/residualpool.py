@@ -56,6 +56,10 @@ class ResidualPool(nn.Module):
         self.scale = codes.std(0, correction=0).clamp(min=1e-6)
         self.codes = codes / self.scale
 
+    def times(self, share):
+        """Keep this share of every residual."""
+        self.residuals = share * self.residuals
+
     def nearest(self, code):
         """Numbers of the rows with the nearest codes, (n_rows, n_neighbors)."""
         exact = "donot_use_mm_for_euclid_dist"  # whose rows do not see each other

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from skimpute import metrics
 from skimpute.core.batch import Batch
-from skimpute.nn.cgml import CGML, GeneratedRows
+from skimpute.nn.cgml import CGML
 from skimpute.nn.conditioned import ConditionedMLP, Gain, RowEncoder, RowGenerator
 from skimpute.nn.convcgml import ConvEncoder, ConvGenerator, Pyramid
+from skimpute.nn.generatedrows import GeneratedRows, energy_scores
 from skimpute.nn.heads import TableLayout
 from skimpute.nn.latentstart import Box, MixtureStart, Sphere
 from skimpute.nn.residualpool import ResidualPool
@@ -423,6 +425,42 @@ def test_any_grid_fits(grid):
     generator = ConvGenerator(pyramid, 6, 3, True, Gain(2.0, learned=True))
     outputs = generator(generator.condition(code, features), torch.randn(5, 2, 3))
     assert outputs.shape == (5, 2, n_columns)
+
+
+# -- the score of draws
+
+
+def test_energy_scores_are_those_of_metrics():
+    layout = TableLayout([0, 0])
+    draws, truth = (torch.randn(s, generator=seeded()) for s in ((7, 5, 2), (5, 2)))
+    every = torch.ones(5, 2, dtype=torch.bool)
+    found = energy_scores(layout, draws, truth, every)
+    expected = metrics.energy_score(truth.numpy(), draws.numpy())
+    assert float(found.mean()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_energy_scores_count_categories_and_scored_cells_only():
+    layout = TableLayout([0, 3, 0])
+    draws = torch.tensor([[[0.0, 2, 9]], [[1.0, 0, 5]]])
+    truth = torch.tensor([[0.0, 0.0, torch.nan]])
+    scored = torch.tensor([[True, True, False]])
+    # Draws are 1 (the other category) and 1 (the number) off, and sqrt(2) apart.
+    found = energy_scores(layout, draws, truth, scored)
+    torch.testing.assert_close(found, torch.tensor([1 - 0.5 * 2**0.5]))
+
+
+def test_scores_of_stops_are_those_of_draws():
+    """And the best of shares is found where residuals are needed."""
+    module, batch = make_module([0, 0, 0]).eval(), make_batch([0, 0, 0])
+    scores = module.energies_of_stops(batch, seeded(), 6, [0, 2, 4])
+    for number, steps in enumerate((0, 2, 4)):
+        module.n_steps.fill_(steps)
+        noise = module._noise(6, batch, seeded())
+        drawn = module.draws(module.encode(batch), noise, torch.rand(6, 9, 3))
+        expected = energy_scores(
+            module.output_layout, drawn, batch.values, batch.target
+        )
+        torch.testing.assert_close(scores[:, number], expected)
 
 
 # -- residuals
