@@ -8,9 +8,13 @@ pixels, and scores all targets.
 
 ``ablation`` (Table 3): parts of the network added one after the other, under the
 paper's bound and under ours, with 50 and 78 context pixels. ``radius`` (Figure 5): the
-radius in pixels, and one to three layers. ``faces`` (Table 2 in kind): Olivetti faces
-of 32 x 32, five people held out, with random context or the pixels from the top left
+radius in pixels, and one to three layers. ``latent``: what the latent vector does with
+1 to 100 context pixels; log likelihoods per pixel of 50 others, each by itself and all
+together, their energy score, and how far draws lie apart; ``few contexts`` trains on
+few context pixels as often as on many. ``faces`` (Table 2 in kind): Olivetti faces of
+32 x 32, five people held out, with random context or the pixels from the top left
 corner on; beside nearest neighbours in space and a Gaussian process of each picture.
+These four take steps of 16 pictures, and half as many steps.
 
 The paper reports an MSE on MNIST with 50, 100, 200, 400 context pixels of: CNP .073,
 .036, .022, .024; attentive NP .056, .029, .015, .009; OR-Net .049, .025, .012, .010;
@@ -25,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import add_common_arguments, append_line, finished_cells, load_reader, stamp
-from ornet_tasks import METHODS, PixelTasks, laws, train
+from ornet_tasks import METHODS, PixelTasks, laws, scores_of, train
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.neighbors import KNeighborsRegressor
@@ -33,10 +37,10 @@ from sklearn.neighbors import KNeighborsRegressor
 from skimpute import metrics
 
 RESULTS = Path(__file__).parent / "results" / "ornet.jsonl"
-PARTS = ["mnist", "ablation", "radius", "faces"]
+PARTS = ["mnist", "ablation", "radius", "latent", "faces"]
 KEYS = ("part", "variant", "seed")
 CONTEXTS = {"mnist": [50, 100, 200, 400], "ablation": [50, 78], "radius": [100]}
-CONTEXTS["faces"] = [10, 100, 1000]
+CONTEXTS |= {"latent": [1, 3, 5, 10, 30, 100], "faces": [10, 100, 1000]}
 SWITCHES = ("graph", "attention", "positional_embedding", "information_bottleneck")
 ABLATION = {  # what is on; the bound of the paper
     "nothing": (),
@@ -46,7 +50,15 @@ ABLATION = {  # what is on; the bound of the paper
     "graph, attention, geometry": ("graph", "attention", "positional_embedding"),
     "all, with the bottleneck": SWITCHES,
 }
-RADII, LAYERS = [1, 2, 3, 5, 8, 12, 16, 32], [1, 2, 3]
+LATENT = {  # and whether few contexts are usual
+    "no latent": ({"latent_dim": 0}, False),
+    "ELBO": ({"objective": "elbo"}, False),
+    "ELBO + IB": ({"objective": "elbo", "information_bottleneck": True}, False),
+    "NPML": ({}, False),
+    "no latent, few contexts": ({"latent_dim": 0}, True),
+    "NPML, few contexts": ({}, True),
+}
+RADII, LAYERS = [1, 2, 3, 5, 8, 16], [1, 2, 3]
 MIN_STD = 0.1
 HALF_SIDE = 13.5  # pixels that are 1 in the coordinates of the network
 
@@ -95,6 +107,20 @@ def evaluate(module, source, spread, n_context, ordered):
     }
 
 
+def evaluate_latent(module, source, n_context, n_targets=50):
+    """Scores of other pixels of new pictures, standardised."""
+    n_images, n_pixels = source.images.shape[:2]
+    rng = np.random.default_rng(n_context)
+    places = torch.as_tensor(rng.random((n_images, n_pixels)).argsort(axis=1))
+    context, targets = places.split([n_context, n_pixels - n_context], 1)
+    batch = source.tasks(torch.arange(n_images), context, targets[:, :n_targets])
+    scores, draws = scores_of(*laws(module, batch, 256), batch.yt, rng)
+    truth = batch.yt[..., 0].numpy()
+    scores["energy score"] = metrics.energy_score(truth, draws)
+    scores["coverage 80"] = metrics.interval_coverage(truth, draws, 0.8)
+    return scores
+
+
 def baseline(name, source, n_context, ordered):
     """Error of a method that knows one picture only."""
     n_images, n_pixels = source.images.shape[:2]
@@ -128,6 +154,8 @@ def variants(part):
                 name = f"{pixels} pixels, {n_layers} layers"
                 yield name, "OR-Net", {**options, "n_layers": n_layers}
         yield "no limit, 2 layers", "OR-Net", {}
+    elif part == "latent":
+        yield from ((name, "OR-Net", options) for name, (options, _) in LATENT.items())
     else:
         yield from ((name, name, {}) for name in METHODS)
 
@@ -140,6 +168,7 @@ def run(part, arguments, done):
     source = PixelTasks((learned - middle) / spread, axes)
     test = PixelTasks((new - middle) / spread, axes)
     orders = [False, True] if part == "faces" else [False]
+    n_steps = arguments.steps if part == "mnist" else arguments.steps // 2
 
     def write(variant, seed, n_context, ordered, scores):
         where = f"{part}, {n_context} {'first' if ordered else 'random'} pixels"
@@ -152,13 +181,17 @@ def run(part, arguments, done):
             wanted = arguments.variants is None or variant in arguments.variants
             if (part, variant, seed) in done or not wanted:
                 continue
+            source.few = part == "latent" and LATENT[variant][1]
             module, took = train(
-                method, source, 2, 1, seed=seed, n_steps=arguments.steps,
-                min_std=MIN_STD, **options,
+                method, source, 2, 1, seed=seed, n_steps=n_steps, min_std=MIN_STD,
+                batch_size=32 if part == "mnist" else 16, **options,
             )  # fmt: skip
             for n_context in CONTEXTS[part]:
                 for ordered in orders:
-                    scores = evaluate(module, test, spread, n_context, ordered)
+                    if part == "latent":
+                        scores = evaluate_latent(module, test, n_context)
+                    else:
+                        scores = evaluate(module, test, spread, n_context, ordered)
                     write(variant, seed, n_context, ordered, scores | took)
     if part == "faces":
         for variant in ("kNN", "Gaussian process"):

@@ -33,8 +33,8 @@ def make_ornet(d_x, d_y, min_std, *, unit=0.28, objective="npml", **options):
     radius = options.pop("radius", torch.inf)
     reach = Reach(options.pop("n_neighbors", 8), radius, 3)
     bottleneck = options.pop("information_bottleneck", False)
-    network = ORNet(d_x, d_y, unit=unit, min_std=min_std, **options)
     goal = ORNetObjective(objective, options.pop("n_train_draws", 16), bottleneck, 0.05)
+    network = ORNet(d_x, d_y, unit=unit, min_std=min_std, **options)
     return FieldORNet(network, reach, goal, search=find_edges_on_cpu, **field)
 
 
@@ -69,12 +69,15 @@ class PixelTasks(Source):
         Of the grid.
     most : int, default=200
         Points of context and of targets.
+    few : bool, default=False
+        Whether few context pixels are as usual as many: the logarithm of their number
+        is uniform, not the number.
     """
 
-    def __init__(self, images, axes, most=200):
+    def __init__(self, images, axes, most=200, few=False):
         self.device = torch.device("cpu")
         self.images = torch.as_tensor(images, dtype=torch.float32)
-        self.places, self.most = on_grid(axes), most
+        self.places, self.most, self.few = on_grid(axes), most, few
 
     @property
     def n_rows(self):
@@ -95,6 +98,8 @@ class PixelTasks(Source):
         n_context, n_target = (
             1 + int(torch.randint(self.most, (1,), generator=generator)) for _ in "ct"
         )
+        if self.few:
+            n_context = int(self.most ** (n_context / self.most))
         shape = len(rows), len(self.places)
         chosen = torch.rand(shape, generator=generator).argsort(1)
         context, targets = chosen.split([n_context, shape[1] - n_context], 1)
@@ -144,14 +149,16 @@ class GPTasks(GeneratedTasks):
         )
 
 
-def train(method, source, d_x, d_y, *, seed, n_steps, min_std, **options):
+def train(
+    method, source, d_x, d_y, *, seed, n_steps, min_std, batch_size=32, **options
+):
     """Train one network on a source; the module and what it took."""
     make, rate, constant = METHODS[method]
     with bridge.seeded(seed):
         module = make(d_x, d_y, min_std, **options)
     plan = Plan(
         max_epochs=max(n_steps // STEPS_PER_EPOCH, 1),
-        batch_size=32,
+        batch_size=batch_size,
         learning_rate=rate,
         weight_decay=0.0 if constant else 1e-5,
         schedule="constant" if constant else "cosine",
@@ -165,6 +172,7 @@ def train(method, source, d_x, d_y, *, seed, n_steps, min_std, **options):
     took = {
         "cpu seconds of training": round(time.process_time() - started, 1),
         "n_steps": n_steps,
+        "batch_size": batch_size,
         "n_parameters": sum(p.numel() for p in module.parameters()),
     }
     return module.eval(), took | {

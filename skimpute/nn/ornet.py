@@ -27,6 +27,7 @@ from skimpute.nn.relational import (
 )
 
 _LEAST_LATENT_STD, _LATENT_STD_RANGE = 0.1, 0.9
+_FAINT = 1e-3
 
 
 class PointSet(NamedTuple):
@@ -182,6 +183,8 @@ class ORNet(nn.Module):
         if latent_dim:
             self.statistics = MLP(width, width, 2 * latent_dim)
             self.from_latent = Linear(latent_dim, width, bias=False)
+            # At first z says next to nothing: it is noise to what else has to learn.
+            nn.init.normal_(self.from_latent.weight, std=_FAINT)
         # The first of the decoder's three layers is the sum of two: the draws of z
         # share what it makes of the point.
         self.from_point = Linear(d_place + width, width)
