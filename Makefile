@@ -49,7 +49,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/pytest -q --durations=10
+	$(BIN)/pytest -q --durations=10 --numprocesses auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -q --durations=10 -m slow

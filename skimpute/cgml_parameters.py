@@ -230,10 +230,12 @@ def _score(energies, candidates, module, source, rows, plan):
 
 
 def _as_good_as_best(scores):
-    """Candidates within a standard error of the best, of scores of the same rows."""
-    worse = scores - scores[:, [scores.mean(0).argmin()]]
+    """Candidates within a standard error, or a thousandth, of the best of scores."""
+    best = scores[:, [scores.mean(0).argmin()]]
+    worse = scores - best
     error = worse.std(0, correction=0) / math.sqrt(len(worse))
-    return (worse.mean(0) <= error).nonzero()[:, 0].tolist()
+    alike = worse.mean(0) <= error.clamp(min=float(best.mean().abs()) / 1000)
+    return alike.nonzero()[:, 0].tolist()
 
 
 def _within(plan, stage):
