@@ -40,7 +40,8 @@ plain = MLPRegressor(hidden_layer_sizes=(64, 64), random_state=0).fit(x[:, None]
 
 learned = CGMLRegressor(max_epochs=60, device="cpu", random_state=0)
 learned.fit(x[:, None], y)
-uniform = CGMLRegressor(start="uniform", max_epochs=60, device="cpu", random_state=0)
+paper = {"start": "uniform", "draw_noise": None}
+uniform = CGMLRegressor(**paper, max_epochs=60, device="cpu", random_state=0)
 uniform.fit(x[:, None], y)
 
 asked = np.linspace(0.02, 1, 60)

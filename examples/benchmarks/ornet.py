@@ -26,9 +26,17 @@ import argparse
 import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from common import add_common_arguments, append_line, finished_cells, load_reader, stamp
+from common import (
+    add_common_arguments,
+    append_line,
+    finished_cells,
+    load_reader,
+    read_lines,
+    stamp,
+)
 from ornet_tasks import METHODS, PixelTasks, laws, scores_of, train
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
@@ -202,6 +210,28 @@ def run(part, arguments, done):
                     write(variant, 0, n_context, ordered, scores)
 
 
+def picture(path):
+    """Errors by context pixels and by radius, as in Figures 4 and 5."""
+    cells = [cell for cell in read_lines(path) if cell["part"] in ("mnist", "radius")]
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    lines = {}
+    for cell in cells:
+        if cell["part"] == "mnist":
+            x, name = int(cell["table"].split()[1]), cell["variant"]
+        else:
+            radius, layers = cell["variant"].split(", ")
+            x, name = radius.split()[0], layers  # "no" limit comes last
+        lines.setdefault((cell["part"], name), []).append((x, cell["mse"]))
+    for (part, name), points in lines.items():
+        ax = axes[part == "radius"]
+        ax.plot(*zip(*points, strict=True), "o-", ms=4, label=name)
+    axes[0].set(xlabel="context pixels", ylabel="mean square error", xscale="log")
+    axes[1].set(xlabel="radius, pixels (100 of context)")
+    for ax in axes:
+        ax.legend()
+    fig.savefig(path.with_suffix(".png"), dpi=100)
+
+
 def main():
     """Run every cell that is not in the results yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -216,6 +246,7 @@ def main():
     done = finished_cells(arguments.out, KEYS)
     for part in arguments.parts:
         run(part, arguments, done)
+    picture(arguments.out)
 
 
 if __name__ == "__main__":
