@@ -223,7 +223,7 @@ def picture(path):
             x, name = radius.split()[0], layers  # "no" limit comes last
         lines.setdefault((cell["part"], name), []).append((x, cell["mse"]))
     for (part, name), points in lines.items():
-        ax = axes[part == "radius"]
+        ax = axes[int(part == "radius")]
         ax.plot(*zip(*points, strict=True), "o-", ms=4, label=name)
     axes[0].set(xlabel="context pixels", ylabel="mean square error", xscale="log")
     axes[1].set(xlabel="radius, pixels (100 of context)")
