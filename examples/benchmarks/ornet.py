@@ -225,7 +225,8 @@ def picture(path):
     for (part, name), points in lines.items():
         ax = axes[int(part == "radius")]
         ax.plot(*zip(*points, strict=True), "o-", ms=4, label=name)
-    axes[0].set(xlabel="context pixels", ylabel="mean square error", xscale="log")
+    axes[0].set(xlabel="context pixels", ylabel="mean square error")
+    axes[0].set_xticks(CONTEXTS["mnist"])
     axes[1].set(xlabel="radius, pixels (100 of context)")
     for ax in axes:
         ax.legend()
