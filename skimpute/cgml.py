@@ -35,10 +35,10 @@ class CGMLRegressor(RowRegressor):
     n_inner : int, default=10
         Steps down the gradient that a walk of z takes in training.
     n_infer : int or None, default=None
-        Steps that the learned motion takes at inference. None is at most twice
-        ``n_inner``, and for draws as many as are good for them: the most whose energy
-        score, of held-out rows, is within a standard error of the best. Each further
-        step narrows the draws of one answer.
+        Steps that the learned motion takes at inference. None is twice ``n_inner``,
+        and with learned starts fewer for draws, since each step narrows those of one
+        answer: the most whose energy score, of held-out rows, is within a standard
+        error of the best (the best itself, if fewer than 100 rows are held out).
     step_size : float, default=0.5
         Length of a step for a gradient of 1; more where there are more than three
         targets, by the root of a third of their number.
@@ -56,7 +56,7 @@ class CGMLRegressor(RowRegressor):
     draw_noise : {"residual"} or None, default="residual"
         "residual" adds to each draw what was left over in another row like it, all
         columns together, or a share of that: the least whose energy score, of held-out
-        rows, is within a standard error of the best; none where the data have no noise.
+        rows, is as good as the best; none where the data have no noise.
     loss : {"huber", "l1", "l2"}, default="huber"
         Error of numbers; "l1" is the paper's. Of categories it is the cross-entropy.
     huber_delta : float, default=0.2
@@ -269,7 +269,8 @@ class CGMLRegressor(RowRegressor):
         -------
         features : ndarray of shape (n_samples, h_dim)
         """
-        return self.imputer_._codes(self._code(X))
+        values = self._code(X)
+        return self.imputer_._codes(values)
 
     def trajectory(self, X, n_samples=1, random_state=None):
         """Outputs and latent vectors on the way from their start (Fig. 6).
@@ -328,6 +329,7 @@ class CGMLRegressor(RowRegressor):
         n_starts = check_count(n_starts, "n_starts")
         if not isinstance(tol, Real) or not tol > 0:
             raise ValueError(f"tol must be a positive number, got {tol!r}.")
+        values = self._code(X)
         imputer, module = self.imputer_, self.imputer_.module_
 
         def follow(rows):
@@ -338,7 +340,7 @@ class CGMLRegressor(RowRegressor):
             return (ends, *_chains(ends, tol))
 
         ends, labels, remoteness = imputer._in_blocks(
-            follow, imputer._standardise(self._code(X))
+            follow, imputer._standardise(values)
         )
         return [
             self._name_modes(*row)

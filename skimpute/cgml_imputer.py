@@ -33,10 +33,10 @@ class CGMLImputer(NeuralImputer):
     n_inner : int, default=10
         Steps down the gradient that a walk of z takes in training.
     n_infer : int or None, default=None
-        Steps that the learned motion takes at inference. None is at most twice
-        ``n_inner``, and for draws as many as are good for them: the most whose energy
-        score, of held-out rows, is within a standard error of the best. Each further
-        step narrows the draws of one answer.
+        Steps that the learned motion takes at inference. None is twice ``n_inner``,
+        and with learned starts fewer for draws, since each step narrows those of one
+        answer: the most whose energy score, of held-out rows, is within a standard
+        error of the best (the best itself, if fewer than 100 rows are held out).
     step_size : float, default=0.5
         Length of a step for a gradient of 1; more where more than three cells are
         scored, by the root of a third of their number.
@@ -54,7 +54,7 @@ class CGMLImputer(NeuralImputer):
     draw_noise : {"residual"} or None, default="residual"
         "residual" adds to each draw what was left over in another row like it, all
         columns together, or a share of that: the least whose energy score, of held-out
-        rows, is within a standard error of the best; none where the data have no noise.
+        rows, is as good as the best; none where the data have no noise.
     loss : {"huber", "l1", "l2"}, default="huber"
         Error of numbers; "l1" is the paper's. Of categories it is the cross-entropy.
     huber_delta : float, default=0.2
@@ -320,7 +320,8 @@ class CGMLImputer(NeuralImputer):
         -------
         features : ndarray of shape (n_samples, h_dim)
         """
-        values, _ = self._encoder.code(self._validate_rows(X))
+        X = self._validate_rows(X)
+        values, _ = self._encoder.code(X)
         return self._codes(values)
 
     def _codes(self, values):
@@ -356,11 +357,12 @@ class CGMLImputer(NeuralImputer):
         """
         m = self.n_imputations if n_imputations is None else n_imputations
         m = check_count(m, "n_imputations")
-        values, _ = self._encoder.code(self._validate_rows(X))
+        X = self._validate_rows(X)
+        values, _ = self._encoder.code(X)
         keys = noise.row_keys(values, bridge.seed_from(random_state))
         path, _ = self._path(values, keys, m)
         made = self._encoder.finalise(self._unstandardise(path))
-        return np.where(np.isnan(values), made, values)
+        return np.where(np.isnan(values) & self._imputed, made, values)
 
     def _path(self, values, keys, n_draws):
         """Standardised rows and latent vectors, (n_infer + 1, n_draws, n_rows, ...)."""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from skimpute.core import bridge
@@ -37,7 +38,6 @@ CGML_CONSTRAINTS: dict = {
     "h_dim": [_COUNT, None],
     "n_channels": [_COUNT],
     "batch_size": [_COUNT, None],
-    "learning_rate": [_POSITIVE],
     "statistic": [StrOptions({"medoid", "mean", "median"})],
 }
 
@@ -52,10 +52,12 @@ _MOTION_SHARE, _MOTION_STEPS = 4 / 15, 400
 _SECONDS = {"generator": 0.6, "start": 0.15, "motion": 0.25}  # of max_seconds
 _ENDS, _RESIDUALS = 8192, 2048  # training rows that are walked with, at least
 _FEW_HELD_OUT = 500  # for residuals, of which 64 of the nearest rows are drawn
+_MOST_ENDS, _MOST_RESIDUALS, _RESIDUAL_CELLS = 2**15, 8192, 2**20
 _AT_ONCE = 512
 _SHARES = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]  # of residuals
 # Rows whose energy scores decide, fewer if they are long, and draws of each.
 _SCORED, _FEWEST_SCORED, _SCORED_CELLS, _SCORED_DRAWS = 1024, 64, 2**15, 32
+_CELLS_AT_ONCE, _FEW_SCORED = 2**16, 100
 
 
 def build_module(parameters, n_categories, n_outputs):
@@ -126,9 +128,9 @@ def build_module(parameters, n_categories, n_outputs):
 
 def _read_grid(grid_shape, sizes, n_shown, n_outputs):
     """Places along the axes, and channels of what is shown and of what is made."""
-    grid = tuple(int(side) for side in grid_shape)
-    most = 4 if n_outputs is None else 3
-    if not 1 <= len(grid) <= most or min(grid) < 1:
+    grid, most = tuple(grid_shape), 4 if n_outputs is None else 3
+    whole = all(isinstance(side, Integral) and side >= 1 for side in grid)
+    if not (1 <= len(grid) <= most and whole):
         raise ValueError(
             "grid_shape must hold one to three sides, and for an imputer the number of "
             f"channels if there are several, got {grid_shape!r}."
@@ -209,7 +211,10 @@ def _choose_steps(module, source, plan, train_rows, held_out):
 def _keep_residuals(module, source, plan, train_rows, held_out):
     """Fill the pool of residuals, with the least share that is as good as the best."""
     rows = held_out if len(held_out) >= _FEW_HELD_OUT else train_rows
-    found = _walk_with(module.residuals_of, source, rows, _RESIDUALS, plan.seed)
+    rows = rows[: min(_MOST_RESIDUALS, _RESIDUAL_CELLS // module.n_outputs)]
+    # A regressor's rows show the same again and again: one residual of each.
+    n_least = _RESIDUALS if module.n_outputs == source.values.shape[1] else len(rows)
+    found = _walk_with(module.residuals_of, source, rows, n_least, plan.seed)
     n_numbers = module.output_layout.n_real
     module.residuals.fill(*found.split([found.shape[1] - n_numbers, n_numbers], 1))
     rows = held_out if len(held_out) else train_rows
@@ -221,19 +226,25 @@ def _keep_residuals(module, source, plan, train_rows, held_out):
 def _score(energies, candidates, module, source, rows, plan):
     """Energy scores (n_rows, n_candidates), means over several masks of each row."""
     n_least = max(_FEWEST_SCORED, min(_SCORED, _SCORED_CELLS // module.n_outputs))
+    rows = rows[:n_least]
 
     def of_batch(batch, generator):
         return energies(batch, generator, _SCORED_DRAWS, candidates)
 
-    scores = _walk_with(of_batch, source, rows, n_least, plan.seed)
+    at_once = max(16, min(_AT_ONCE, _CELLS_AT_ONCE // module.n_outputs))
+    scores = _walk_with(of_batch, source, rows, n_least, plan.seed, at_once)
     return scores.view(-1, len(rows), len(candidates)).mean(0)
 
 
 def _as_good_as_best(scores):
-    """Candidates within a standard error, or a thousandth, of the best of scores."""
+    """Candidates within a thousandth, or a standard error, of the best of scores.
+
+    Standard errors of few rows are so large that everything would be alike.
+    """
     best = scores[:, [scores.mean(0).argmin()]]
     worse = scores - best
     error = worse.std(0, correction=0) / math.sqrt(len(worse))
+    error = error * (len(worse) >= _FEW_SCORED)
     alike = worse.mean(0) <= error.clamp(min=float(best.mean().abs()) / 1000)
     return alike.nonzero()[:, 0].tolist()
 
@@ -248,9 +259,11 @@ def _within(plan, stage):
 def _fit_start(module, source, plan, n_steps):
     """Second stage: the density of where walks end, of all rows with several masks."""
     module.enter("start")
-    every, n_ends = range(source.n_rows), min(_ENDS, round(n_steps * _START_ROWS))
-    ends = _walk_with(module.ends_of_walks, source, every, n_ends, plan.seed)
-    ends = KnownSource(ends, source.n_rows)
+    rows, n_ends = range(source.n_rows), min(_ENDS, round(n_steps * _START_ROWS))
+    if len(rows) > _MOST_ENDS:
+        rows = np.random.default_rng(plan.seed).permutation(len(rows))[:_MOST_ENDS]
+    ends = _walk_with(module.ends_of_walks, source, rows, n_ends, plan.seed)
+    ends = KnownSource(ends, len(rows))
     plan = replace(
         _within(plan, "start"),
         batch_size=_START_ROWS,
@@ -266,11 +279,11 @@ def _epochs(source, plan, batch_size, n_steps):
     return max(1, round(n_steps / source.steps(len(train_rows), batch_size)[1]))
 
 
-def _walk_with(function, source, rows, n_least, seed):
+def _walk_with(function, source, rows, n_least, seed, at_once=_AT_ONCE):
     """Results of ``function(batch, generator)`` for rows, with one mask or more."""
     generator = bridge.generator(source.device, seed, 5)
     rows = torch.as_tensor(rows).repeat(max(1, -(-n_least // len(rows))))
-    parts = rows.to(source.device).split(_AT_ONCE)
+    parts = rows.to(source.device).split(at_once)
     return torch.cat([function(source.batch(p, generator), generator) for p in parts])
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skimpute import CGMLRegressor
@@ -154,8 +155,6 @@ def test_missing_features_make_answers_vary(regressor):
 
 def test_pickle_and_seed(regressor):
     other = pickle.loads(pickle.dumps(regressor))
-    for model in (other, regressor):
-        model.sample_y([[0.5]], 3, random_state=1)
     np.testing.assert_array_equal(
         other.sample_y([[0.5]], 3, random_state=1),
         regressor.sample_y([[0.5]], 3, random_state=1),
@@ -265,10 +264,46 @@ def test_fixed_bound_stays():
 
 def test_warm_start_goes_on():
     x, y = make_toy(0.5, n=200)
-    model = CGMLRegressor(**TINY, max_epochs=3, warm_start=True, random_state=0)
-    first = model.fit(x, y).history_[-1]["loss"]
-    assert model.set_params(max_epochs=30).fit(x, y).history_[0]["loss"] < 1.5 * first
+    model = CGMLRegressor(**TINY, max_epochs=30, warm_start=True, random_state=0)
+    first = model.fit(x, y).history_
+    again = model.set_params(max_epochs=1).fit(x, y).history_[0]["loss"]
+    assert again < 0.5 * (first[0]["loss"] + first[-1]["loss"])
     assert model.module_.stage == "motion"
+
+
+def test_warm_start_has_the_parameters_of_now():
+    x, y = make_toy(0.5, n=60)
+    model = CGMLRegressor(**TINY, max_epochs=1, warm_start=True, random_state=0)
+    model.fit(x, y).set_params(n_infer=2, step_size=0.1, start="uniform").fit(x, y)
+    assert model.n_infer_ == 2
+    assert model.module_.step_size == 0.1
+    assert model.module_.start is None
+    assert model.fit(np.hstack([x, x]), y[:, 0]).predict(np.hstack([x, x])).ndim == 1
+
+
+def test_rows_without_a_target_do_no_harm():
+    x, y = make_toy(0.7, n=600)
+    options = {"hidden_dim": 32, "max_epochs": 60, "device": "cpu", "random_state": 0}
+    more_x, nothing = np.vstack([x, x]), np.vstack([y, np.full_like(y, np.nan)])
+    model = CGMLRegressor(**options).fit(more_x, nothing)
+    drawn = model.sample_y(HELD_OUT[:, None], 50, random_state=0)
+    assert judge(drawn, HELD_OUT)[0] > 0.7
+
+
+def test_draws_do_not_repeat_the_target_of_their_row():
+    """Of noise nothing can be known, also not of a row that was learned from."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 2)), rng.normal(size=60)
+    options = {**TINY, "random_state": 0, "validation_fraction": 0.0}
+    model = CGMLRegressor(**options, max_epochs=5).fit(x, y)
+    middle = model.sample_y(x, 100, random_state=0).mean(axis=1)
+    assert np.corrcoef(middle, y)[0, 1] < 0.5
+
+
+@pytest.mark.parametrize("ask", ["modes", "trajectory", "transform_features"])
+def test_an_unfitted_regressor_says_so(ask):
+    with pytest.raises(NotFittedError):
+        getattr(CGMLRegressor(), ask)([[1.0]])
 
 
 def test_bad_arguments_are_refused(regressor):

@@ -10,9 +10,9 @@ its negative. Here 70 % of the rows have the first.
 # %%
 # Such data, and a plain regression
 # ---------------------------------
-# A network trained on the absolute error, as any regression does, gives the median
-# of what it has seen; a network trained on the squared error gives the mean. The
-# mean of the two curves is right for no row.
+# A network trained on the absolute error gives the median of what it has seen, a
+# network trained on the squared error the mean. The mean of the two curves is right for
+# no row.
 
 import matplotlib.pyplot as plt
 import numpy as np

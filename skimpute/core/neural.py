@@ -1,6 +1,5 @@
 """Imputers of tables that train a torch module: tensors, blocks of rows, devices."""
 
-import copy
 import math
 import warnings
 
@@ -14,7 +13,7 @@ from skimpute.core.base import BaseImputer
 from skimpute.core.batch import Batch, TableSource
 from skimpute.core.checks import Interval, Real, StrOptions, is_frame
 from skimpute.core.table import TableEncoder
-from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained
+from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained, take_weights
 from skimpute.core.training import Plan, fit_module
 from skimpute.masks import MaskGenerator, training_mask
 
@@ -69,11 +68,10 @@ class NeuralImputer(Trained, BaseImputer):
         standardised = standardised[~torch.isnan(standardised).all(dim=1)]
         n_categories = np.concatenate([e.n_categories for e in self._encoders])
         previous = getattr(self, "module_", None) if self.warm_start else None
-        if previous is None or list(n_categories) != list(self._n_categories):
-            with bridge.seeded(seed):
-                module = self._build_module(n_categories)
-        else:
-            module = copy.deepcopy(previous)
+        with bridge.seeded(seed):
+            module = self._build_module(n_categories)
+        if previous is not None and list(n_categories) == list(self._n_categories):
+            take_weights(module, previous)  # with the parameters of now
         module.to(device)
         history, best_epoch = [], 0
         if len(standardised):

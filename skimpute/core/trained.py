@@ -101,13 +101,20 @@ def pad_rows(block, short):
 def take_weights(module, previous):
     """Copy the weights of a previous module, if it is one of the same kind.
 
+    Buffers whose size depends on the data stay as they are in ``module``.
+
     Returns
     -------
     taken : bool
     """
-    state = previous.state_dict()
-    shapes = {name: weight.shape for name, weight in state.items()}
-    same = shapes == {name: w.shape for name, w in module.state_dict().items()}
+    shapes = [
+        {name: weight.shape for name, weight in m.named_parameters()}
+        for m in (module, previous)
+    ]
+    same = shapes[0] == shapes[1]
     if same:
-        module.load_state_dict(state)
+        own = module.state_dict()
+        state = previous.state_dict().items()
+        alike = {n: w for n, w in state if n in own and own[n].shape == w.shape}
+        module.load_state_dict(own | alike)
     return same

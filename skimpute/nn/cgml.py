@@ -7,6 +7,7 @@ References
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,6 +103,7 @@ class CGML(nn.Module):
     manifold: Any
     start: Any  # MixtureStart, or None
     n_steps: torch.Tensor
+    has_values: torch.Tensor
 
     def __init__(
         self,
@@ -142,6 +144,7 @@ class CGML(nn.Module):
             self.start = MixtureStart(d_code, d_latent, n_components)
         self.n_inner, self.n_infer = n_inner, n_infer
         self.register_buffer("n_steps", torch.tensor(n_infer))  # of draws
+        self.register_buffer("has_values", torch.ones(n_outputs, dtype=torch.bool))
         self.step_size, self.momentum = step_size, momentum
         self.motion_loss = motion_loss
         self.slope_penalty, self.slope = slope_penalty, slope
@@ -151,6 +154,12 @@ class CGML(nn.Module):
         self.terms = {}
 
     # -- the border to the training loop
+
+    def prepare(self, values, observed):
+        """Begin anew with rows to learn from; what has no values is no answer."""
+        self.has_values = observed.any(0)[-self.n_outputs :]
+        self.n_steps.fill_(self.n_infer)
+        self.residuals.empty()
 
     def enter(self, stage):
         """Go on to a stage of training: "generator", "start" or "motion"."""
@@ -181,7 +190,7 @@ class CGML(nn.Module):
         return [p for network in learned[self.stage] for p in network.parameters()]
 
     def progress(self, share):
-        """Take note of the share of training done; nothing depends on it."""
+        """Nothing depends on the share of training done."""
 
     def selectable(self, share):
         """Say whether an epoch may be kept as the best: of the last tenth.
@@ -204,7 +213,7 @@ class CGML(nn.Module):
         context = batch.context[:, : self.n_shown]
         slots = self.layout.encode(batch.values[:, : self.n_shown], context)
         code, features = self.encoder(slots, context.to(slots.dtype))
-        hidden = ~batch.context[:, -self.n_outputs :]
+        hidden = ~batch.context[:, -self.n_outputs :] & self.has_values
         return State(code, features, hidden)
 
     def truth(self, batch):
@@ -244,13 +253,15 @@ class CGML(nn.Module):
     def loss(self, batch, generator, phase):
         """Objective of the stage, one number per row."""
         if self.stage == "start":  # rows of `ends_of_walks`
-            return -self.start.log_prob(*self._split_ends(batch.values))
+            code, end = self._split_ends(batch.values)
+            loss = -self.start.log_prob(code, end.nan_to_num())
+            return torch.where(end[:, 0].isnan(), 0.0, loss)
         noise = self._noise(2, batch, generator)
         if self.stage == "motion":
             with torch.no_grad():
                 state, truth = self.encode(batch), self.truth(batch)
                 path = self.walk(state, truth, self._begin(state, truth, noise))
-            return self._motion_error(state.code, path)
+            return self._motion_error(state.code, path, truth.is_scored)
         return self._generator_loss(batch, noise[0], generator)
 
     def _generator_loss(self, batch, noise, generator):
@@ -259,7 +270,8 @@ class CGML(nn.Module):
         frozen = state.detached()
         path = self.walk(frozen, truth, self._anywhere(noise))
         n_taught = max(1, round(_TAUGHT_SHARE * len(noise)))
-        motion = self._motion_error(frozen.code[:n_taught], path[:, :n_taught]).mean()
+        taught = frozen.code[:n_taught], path[:, :n_taught], truth.is_scored[:n_taught]
+        motion = self._motion_error(*taught).mean()
         conditioned = self.generator.condition(state.code, state.features)
         outputs = self.generator(conditioned, path[-1])
         error = self.error(outputs, truth)
@@ -301,14 +313,17 @@ class CGML(nn.Module):
         """Uniform latent vectors (..., d_latent) of noise (..., 2 + d_latent)."""
         return self.manifold.uniform(noise[..., 1:-1])
 
-    def _motion_error(self, code, path):
-        """Error of Z on all steps of a walk: their expected direction and length."""
+    def _motion_error(self, code, path, is_scored=True):
+        """Error of Z on all steps of a walk: their expected direction and length.
+
+        Rows of which nothing is scored stay where they start, which teaches nothing.
+        """
         steps = (path[1:] - path[:-1]) / self.step_size
         lengths = self.momentum * steps.norm(dim=-1, keepdim=True)
         predicted = self._predict_motion(self.motion.condition(code), path[:-1])
         error = predicted - torch.cat([steps, lengths], -1)
         error = error.abs() if self.motion_loss == "l1" else error.square()
-        return error.mean(-1).mean(0)
+        return error.mean(-1).mean(0) * is_scored
 
     def _predict_motion(self, conditioned, z):
         """Expected step and momentum in units of the step size, (..., d + 1)."""
@@ -333,11 +348,16 @@ class CGML(nn.Module):
     # -- what the frozen networks say of training rows
 
     def ends_of_walks(self, batch, generator):
-        """Codes and where walks from anywhere end, (n_rows, d_code + d_latent)."""
+        """Codes and where walks from anywhere end, (n_rows, d_code + d_latent).
+
+        NaN where nothing is scored, and a walk leads nowhere.
+        """
         with torch.no_grad():
             state, truth = self.encode(batch), self.truth(batch)
             z = self._anywhere(self._noise(1, batch, generator)[0])
-            return torch.cat([state.code, self.walk(state, truth, z)[-1]], -1)
+            end = self.walk(state, truth, z)[-1]
+            end = torch.where(truth.is_scored[:, None], end, torch.nan)
+            return torch.cat([state.code, end], -1)
 
     def _split_ends(self, ends):
         return ends.split([ends.shape[-1] - self.d_latent, self.d_latent], -1)
@@ -456,9 +476,9 @@ class CGML(nn.Module):
 
     def rows(self, outputs, state):
         """Outputs of G (n_draws, n_rows, n_slots) as rows."""
-        std = outputs.new_zeros(1)
+        std = None
         if len(self.residuals):
-            std = self.residuals.std(state.code)
+            std = partial(self.residuals.std, state.code)
         return GeneratedRows(self.output_layout, outputs, state.hidden, std)
 
     def draws(self, state, noise, uniforms):

@@ -19,11 +19,12 @@ class GeneratedRows(RowDistribution):
         Numbers, then logits of categories.
     hidden : Tensor of shape (n_rows, n_columns), bool
         Cells that the choice of the medoid looks at.
-    noise_std : Tensor of shape (n_rows, n_real)
-        Standard deviation of what draws get added, for `total_std`.
+    noise_std : callable, optional
+        Gives the standard deviation (n_rows, n_real) of what draws get added, for
+        `total_std`.
     """
 
-    def __init__(self, layout, outputs, hidden, noise_std):
+    def __init__(self, layout, outputs, hidden, noise_std=None):
         numbers, logits = outputs[..., : layout.n_real], outputs[..., layout.n_real :]
         raw = torch.cat([numbers, torch.zeros_like(numbers), logits], -1)
         super().__init__(layout, raw, sigma="fixed")
@@ -50,7 +51,9 @@ class GeneratedRows(RowDistribution):
 
     def total_std(self):
         """Standard deviation over the draws and their noise; zero for categories."""
-        variance = self.loc.var(0, correction=0) + self.noise_std.square()
+        variance = self.loc.var(0, correction=0)
+        if self.noise_std is not None:
+            variance = variance + self.noise_std().square()
         zeros = variance.new_zeros(*variance.shape[:-1], self.n_labels)
         return self.layout.columns_of(variance.sqrt(), zeros)
 

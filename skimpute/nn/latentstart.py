@@ -19,7 +19,8 @@ class Sphere(nn.Module):
 
     def uniform(self, normals):
         """Uniform points from standard normal numbers (..., d)."""
-        return normalize(normals, dim=-1)
+        nowhere = (normals == 0).all(-1, keepdim=True)  # the middle of the normal law
+        return normalize(normals + nowhere, dim=-1)
 
 
 class Box(nn.Module):

@@ -35,7 +35,9 @@ class ResidualPool(nn.Module):
 
     def empty(self):
         """Forget all rows."""
-        self.codes, self.residuals = self.codes[:0], self.residuals[:0]
+        for name in ("codes", "residuals"):  # a view would keep them all in memory
+            rows = getattr(self, name)
+            setattr(self, name, rows.new_zeros(0, rows.shape[1]))
 
     def fill(self, codes, residuals):
         """Keep rows.

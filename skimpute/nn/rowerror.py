@@ -27,6 +27,12 @@ class Truth:
     label_weight: torch.Tensor
     n_scored: torch.Tensor
 
+    @property
+    def is_scored(self):
+        """Which rows have a scored cell, (n_rows,)."""
+        weight = self.number_weight.sum(-1) + self.label_weight.sum(-1)
+        return weight > 0
+
 
 class RowError(nn.Module):
     """Mean error over the scored cells of a row (d of eq. 1).

@@ -396,11 +396,21 @@ def test_only_the_outputs_are_generated():
     assert set(drawn[..., 1].unique().tolist()) <= {0.0, 1.0}
 
 
+def test_columns_without_values_have_no_say_in_the_medoid():
+    module, batch = make_module(), make_batch()
+    assert not module.encode(batch).hidden[batch.context].any()
+    observed = torch.ones(5, 4, dtype=torch.bool)
+    observed[:, 2] = False
+    module.prepare(batch.values, observed)
+    hidden = module.encode(batch).hidden
+    assert not hidden[:, 2].any() and hidden[:, 0].any()
+
+
 def test_medoid_is_the_nearest_draw_over_hidden_cells():
     layout = TableLayout([0, 0])
     draws = torch.tensor([[0.0, 9.0], [0.1, -9.0], [5.0, 0.0], [0.2, 50.0]])
     hidden = torch.tensor([[True, False], [True, True]])
-    rows = GeneratedRows(layout, draws[:, None].expand(-1, 2, -1), hidden, 0)
+    rows = GeneratedRows(layout, draws[:, None].expand(-1, 2, -1), hidden)
     assert rows.medoid().tolist() == [1, 0]
     torch.testing.assert_close(rows.summary("medoid")[0], draws[1])
     torch.testing.assert_close(rows.summary("mean")[0], draws.mean(0))
@@ -427,6 +437,25 @@ def test_any_grid_fits(grid):
     assert outputs.shape == (5, 2, n_columns)
 
 
+# -- rows of which nothing is known
+
+
+def test_rows_without_scored_cells_teach_nothing():
+    """Their walks stay where they start, which is no answer."""
+    module, batch = make_module(n_outputs=2), make_batch(n_outputs=2)
+    batch.target[:4] = False
+    ends = module.ends_of_walks(batch, seeded())[:, -4:]
+    assert ends[:4].isnan().all() and ends[4:].isfinite().all()
+    module.enter("motion")
+    assert (module.loss(batch, seeded(), "fit")[:4] == 0).all()
+    module.enter("start")
+    known = Batch(values=module.ends_of_walks(batch, seeded()))
+    loss = module.loss(known, seeded(), "fit")
+    assert (loss[:4] == 0).all() and (loss[4:] != 0).all()
+    loss.sum().backward()
+    assert all(p.grad.isfinite().all() for p in module.start.parameters())
+
+
 # -- the score of draws
 
 
@@ -449,8 +478,24 @@ def test_energy_scores_count_categories_and_scored_cells_only():
     torch.testing.assert_close(found, torch.tensor([1 - 0.5 * 2**0.5]))
 
 
+def test_scores_of_shares_are_those_of_draws():
+    module, batch = make_module([0, 0, 0]).eval(), make_batch([0, 0, 0])
+    module.residuals = module.residuals.double()
+    rest = torch.randn(40, 3, generator=seeded()).double()
+    code = torch.randn(40, 5, generator=seeded()).double()
+    module.residuals.fill(code, rest)
+    scores = module.energies_of_shares(batch, seeded(), 6, [0.0, 0.5])
+    for number, share in enumerate((0.0, 0.5)):
+        module.residuals.fill(code, share * rest)
+        noise = module._noise(6, batch, seeded())
+        drawn = module.draws(module.encode(batch), noise, torch.rand(6, 9, 3))
+        expected = energy_scores(
+            module.output_layout, drawn, batch.values, batch.target
+        )
+        torch.testing.assert_close(scores[:, number], expected)
+
+
 def test_scores_of_stops_are_those_of_draws():
-    """And the best of shares is found where residuals are needed."""
     module, batch = make_module([0, 0, 0]).eval(), make_batch([0, 0, 0])
     scores = module.energies_of_stops(batch, seeded(), 6, [0, 2, 4])
     for number, steps in enumerate((0, 2, 4)):
@@ -487,6 +532,15 @@ def test_residuals_that_are_absent_are_those_of_other_rows():
     assert set(pool.residuals[:, 1].tolist()) == {2.0}
     pool.fill(torch.zeros(2, 1), torch.full((2, 2), nan))
     assert (pool.residuals == 0).all()
+
+
+def test_an_empty_pool_keeps_nothing():
+    pool = ResidualPool(1, 2)
+    pool.fill(torch.zeros(1000, 1), torch.ones(1000, 2))
+    pool.empty()
+    assert len(pool) == 0
+    assert pool.residuals.untyped_storage().nbytes() == 0
+    assert pool.codes.untyped_storage().nbytes() == 0
 
 
 def test_residuals_lead_from_outputs_to_the_truth():
