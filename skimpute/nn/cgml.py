@@ -366,11 +366,7 @@ class CGML(nn.Module):
         """Codes, and truth less output for target numbers, NaN for others.
 
         The output is that of inference, started where the row's own walk ends: an
-        answer that is right, but another, leaves no residual.
-
-        Returns
-        -------
-        found : Tensor of shape (n_rows, d_code + n_real)
+        answer that is right, but another, leaves no residual (n_rows, d_code + n_real).
         """
         with torch.no_grad():
             state, truth = self.encode(batch), self.truth(batch)
