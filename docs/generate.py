@@ -123,6 +123,8 @@ CIRCUMSTANCES = [
     "rate",
     "noise",
     "n_draws",
+    "n_steps",
+    "batch_size",
     "python",
     "versions",
     "machine",
