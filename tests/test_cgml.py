@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skimpute import CGMLRegressor
+from skimpute.cgml_parameters import _as_good_as_best
 
 TINY = {"latent_dim": 3, "n_inner": 3, "hidden_dim": 16, "h_dim": 8, "device": "cpu"}
 CHECKED = CGMLRegressor(
@@ -144,6 +145,31 @@ def test_rows_are_answered_by_themselves(regressor):
         alone = regressor.sample_y(rows[[i]], 5, random_state=0)
         np.testing.assert_array_equal(alone[0], drawn[i])
         np.testing.assert_array_equal(regressor.predict(rows[[i]])[0], predicted[i])
+
+
+def test_residuals_are_those_of_the_row_alone_and_are_kept(regressor):
+    other = copy.deepcopy(regressor)
+    generator = torch.Generator().manual_seed(0)
+    codes, rest = (torch.randn(99, d, generator=generator) for d in (32, 3))
+    other.module_.residuals.fill(codes, rest)
+    rows = np.linspace(0, 1, 30)[:, None]
+    drawn = other.sample_y(rows, 5, random_state=0)
+    assert not np.allclose(drawn, regressor.sample_y(rows, 5, random_state=0))
+    for i in (0, 11, 29):
+        alone = other.sample_y(rows[[i]], 5, random_state=0)
+        np.testing.assert_array_equal(alone[0], drawn[i])
+    again = pickle.loads(pickle.dumps(other))
+    np.testing.assert_array_equal(again.sample_y(rows, 5, random_state=0), drawn)
+
+
+def test_candidates_within_a_standard_error_are_as_good_as_the_best():
+    score = torch.arange(400.0)[:, None] / 400
+    noise = torch.where(torch.arange(400)[:, None] % 2 == 0, 1.0, -1.0)
+    near = score + 0.02 + noise  # 0.02 worse, with a standard error of 0.05
+    far = score + 0.2 + noise
+    scores = torch.cat([far, score + 1, near, score], 1)
+    assert _as_good_as_best(scores) == [2, 3]
+    assert _as_good_as_best(scores[:50]) == [3]  # too few for a standard error
 
 
 def test_missing_features_make_answers_vary(regressor):
