@@ -364,9 +364,10 @@ def test_toy_of_the_paper_with_learned_starts(share, seed):
 @pytest.mark.slow
 def test_toy_of_the_paper_with_uniform_starts():
     x, y = make_toy(0.7, n=4000)
-    model = CGMLRegressor(start="uniform", device="cpu", random_state=0).fit(x, y)
+    paper = {"start": "uniform", "draw_noise": None}
+    model = CGMLRegressor(**paper, device="cpu", random_state=0).fit(x, y)
     on_curve, shares = judge(
         model.sample_y(HELD_OUT[:, None], 200, random_state=0), HELD_OUT
     )
-    assert on_curve > 0.95
+    assert on_curve > 0.9
     assert np.abs(shares - 0.7).mean() > 0.12  # basins decide, not the data
