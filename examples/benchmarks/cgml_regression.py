@@ -7,8 +7,8 @@ frequent. ``arm``: the height and the three joints of an arm of three links (nor
 standard deviations of 0.25 and 0.5; links of 0.5, 0.5 and 1), given where its hand is
 within 0.01: no two answers are alike (the inverse kinematics of Kruse et al., 2021,
 "Benchmarking Invertible Architectures on Inverse Problems"). ``spread``: one answer,
-sin 3x, whose noise grows with |x| from 0.05 to 0.55. The noise of the first three is
-0.05.
+sin 3x, whose noise grows with the distance of x from 0, from 0.05 to 0.55. The noise of
+the first three is 0.05.
 
 ``energy`` is the energy score of 100 draws, the targets divided by their standard
 deviations; ``nll`` minus the log density of the truth under normals around 100 draws,
