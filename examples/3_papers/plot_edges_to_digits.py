@@ -33,9 +33,9 @@ edges, digits = edges.reshape(1700, 256), digits.reshape(1700, 256)
 test_edges, truth = edges[1600:], digits[1600:]
 
 # %%
-# ``grid_shape`` makes the networks convolutional. A larger picture is a larger grid, and
-# nothing else changes: each further halving of it is one more level of the networks. No
-# edges will be missing, so none are hidden in training.
+# ``grid_shape`` makes the networks convolutional. A larger picture is a larger grid,
+# and nothing else changes: each further halving of it is one more level of the
+# networks. No edges will be missing, so none are hidden in training.
 
 model = CGMLRegressor(
     grid_shape=(16, 16),
