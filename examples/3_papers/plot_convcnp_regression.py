@@ -34,8 +34,8 @@ from skimpute.datasets import gp_conditional, make_gp_tasks, make_sawtooth_tasks
 from skimpute.plotting import plot_function
 
 noise = 0.05
-tasks = make_gp_tasks("matern52", n_tasks=2500, noise=noise, random_state=0)
-convcnp = ConvCNPRegressor(points_per_unit=50, max_epochs=20, random_state=0)
+tasks = make_gp_tasks("matern52", n_tasks=1600, noise=noise, random_state=0)
+convcnp = ConvCNPRegressor(points_per_unit=50, max_epochs=10, random_state=0)
 _ = convcnp.fit(tasks.X, tasks.y, groups=tasks.groups)
 
 # %%
@@ -129,13 +129,13 @@ function = make_gp_tasks(
 axes = draw(function, answers, [3, 8, 20], exact_band)
 
 # %%
-# Two hundred functions
-# ---------------------
-# One function proves nothing. Of 200 new ones 3, 8, 20, or any number from 3 to 50
+# A hundred functions
+# -------------------
+# One function proves nothing. Of 100 new ones 3, 8, 20, or any number from 3 to 50
 # points are shown, and all others predicted. The log score is the mean log density of a
 # new value, in nats, higher is better; the CRPS is in units of y, lower is better; then
 # come the shares of values inside the intervals that should hold 80 and 95 % of them.
-# The milliseconds are of CPU time for one function, with all 200 handed over at once.
+# The milliseconds are of CPU time for one function, with all 100 handed over at once.
 
 
 def scores(y, mean, std):
@@ -171,7 +171,7 @@ def compare(tests, answers, sizes):
 
 
 tests = make_gp_tasks(
-    "matern52", n_tasks=200, n_points=100, noise=noise, random_state=1
+    "matern52", n_tasks=100, n_points=100, noise=noise, random_state=1
 )
 sizes = [(3, 3), (8, 8), (20, 20), (3, 50)]
 matern = compare(tests, {"exact": one_by_one(exact), **answers}, sizes)
@@ -187,8 +187,8 @@ matern.round(2)
 # served best of those we tried. (A periodic kernel did worse: fitted to so few points,
 # it finds wrong periods and believes in them.) Dashed is the function without noise.
 
-tasks = make_sawtooth_tasks(n_tasks=1500, noise=noise, random_state=0)
-convcnp = ConvCNPRegressor(architecture="unet", max_epochs=12, random_state=0)
+tasks = make_sawtooth_tasks(n_tasks=1000, noise=noise, random_state=0)
+convcnp = ConvCNPRegressor(architecture="unet", max_epochs=8, random_state=0)
 convcnp.fit(tasks.X, tasks.y, groups=tasks.groups)
 
 
@@ -202,7 +202,7 @@ axes = draw(function, answers, [8, 20, 50], lambda x, y: [function.truth])
 
 # %%
 
-tests = make_sawtooth_tasks(n_tasks=200, n_points=150, noise=noise, random_state=1)
+tests = make_sawtooth_tasks(n_tasks=100, n_points=150, noise=noise, random_state=1)
 sawtooth = compare(tests, answers, [(8, 8), (20, 20), (50, 50), (3, 100)])
 sawtooth.round(2)
 
@@ -211,8 +211,8 @@ sawtooth.round(2)
 # -------------------
 # Log scores of the paper's table 1, beside ours for contexts of as many points. They
 # cannot agree: the paper's functions have no noise, and its networks were trained for
-# 51,200 steps, ours for 2,820 and 1,200. With our noise nobody can expect more than
-# 1.58, even of a function that is known.
+# 51,200 steps, ours for fewer than a thousand. With our noise nobody can expect more
+# than 1.58, even of a function that is known.
 
 pd.DataFrame(
     {
@@ -230,7 +230,7 @@ pd.DataFrame(
 # points, and with three points its bands are all but exact. A Gaussian process that has
 # to find its length scale in three points takes what it finds for the truth: its 95 %
 # intervals hold some 70 %. With twenty points it has found it, and is ahead: the
-# network has learned the process only roughly, and stays one or two tenths of a nat
+# network has learned the process only roughly, and stays up to three tenths of a nat
 # behind the exact answer. Where the kernel is known, or can be fitted to all of the
 # functions at once, the exact answer costs less, and nothing can beat it. The network's
 # time is that of many functions together; one at a time it takes 3 to 6 ms, which is

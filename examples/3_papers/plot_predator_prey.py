@@ -71,7 +71,7 @@ time, groups = series.X[alive], series.groups[alive]
 logs = np.log(series.y[alive])
 logs += 0.5 * rng.standard_normal(logs.shape)
 
-settings = {"architecture": "unet", "points_per_unit": 2, "max_epochs": 10}
+settings = {"architecture": "unet", "points_per_unit": 2, "max_epochs": 5}
 convcnp = ConvCNPRegressor(**settings, random_state=0).fit(time, logs, groups=groups)
 convcnp.receptive_field_
 
@@ -266,9 +266,9 @@ readable(sum(scores(first) for first in firsts) / len(firsts))
 # of a tenth of a nat mean little.
 #
 # What decides is not the network but what it is trained on. With the simulations as
-# they are it is sure of the wrong thing: for the hare its bands hold fewer than half of
-# the years. For the hare logs repair most of that, for both species the noise does the
+# they are it is sure of the wrong thing: for the hare its bands hold half of the years
+# or fewer. For the hare logs repair most of that, for both species the noise does the
 # rest: without it the mean scores over the 24 gaps are -5.1 for the lynx and -6.4 for
-# the hare, with 0.3 they are -4.2 and -5.3. We chose 0.5 with such numbers in sight,
-# which is kinder to the network than to the others. The paper, too, found its network
-# better on simulations than on the real series.
+# the hare, with 0.3 they are -4.2 and -5.3 (after 10 epochs). We chose 0.5 with such
+# numbers in sight, which is kinder to the network than to the others. The paper, too,
+# found its network better on simulations than on the real series.

@@ -28,12 +28,12 @@ from skimpute.plotting import plot_function
 
 noise = 0.05
 tasks = make_gp_tasks(
-    "matern52", n_tasks=1500, n_points=40, noise=noise, random_state=0
+    "matern52", n_tasks=1000, n_points=40, noise=noise, random_state=0
 )
 models = {
-    "ConvCNP": ConvCNPRegressor(points_per_unit=50, max_epochs=15, random_state=0),
-    "AttnCNP": AttnCNPRegressor(max_epochs=15, random_state=0),
-    "CNP": CNPRegressor(max_epochs=15, random_state=0),
+    "ConvCNP": ConvCNPRegressor(points_per_unit=50, max_epochs=10, random_state=0),
+    "AttnCNP": AttnCNPRegressor(max_epochs=10, random_state=0),
+    "CNP": CNPRegressor(max_epochs=10, random_state=0),
 }
 for model in models.values():
     model.fit(tasks.X, tasks.y, groups=tasks.groups)
@@ -73,14 +73,14 @@ for ax in axes[-1]:
     ax.set_xlabel("x")
 
 # %%
-# Two hundred functions
-# ---------------------
-# Of 200 new functions half of the points are shown, the others predicted, for several
+# A hundred functions
+# -------------------
+# Of 100 new functions half of the points are shown, the others predicted, for several
 # distances from the range of training. R^2 is 1 for perfect predictions and 0 for the
 # mean of all values; the log score is the mean log density of a value, in nats. The
 # exact answer is the best that can be had.
 
-tests = make_gp_tasks("matern52", n_tasks=200, n_points=30, noise=noise, random_state=1)
+tests = make_gp_tasks("matern52", n_tasks=100, n_points=30, noise=noise, random_state=1)
 known = np.random.default_rng(0).random(len(tests.y)) < 0.5
 shifts = [0.0, 0.5, 1.0, 2.0, 4.0, 40.0]
 
@@ -129,7 +129,7 @@ table.T.unstack().loc[["exact", *models]].round(2).rename_axis(columns=["", "mov
 #
 # The paper's table 1 has 0.32 for ConvCNP, 0.10 for AttnCNP and -0.95 for CNP inside
 # the range, for functions without noise and after 51,200 steps of training instead of
-# 1,500. The order is the same. For the outside it has pictures alone.
+# some 600. The order is the same. For the outside it has pictures alone.
 #
 # Equivariance is an assumption too. Whatever depends on the place itself, a season or a
 # border, this network cannot learn unless the points near by show it; and far from all
