@@ -78,7 +78,7 @@ class CGMLRegressor(RowRegressor):
     n_channels : int, default=32
         On a grid, channels of the first convolution, doubled at every halving of the
         grid up to 16 times as many; the paper has 64.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden of the features in a tenth of the training rows, so that features
         may be missing in ``predict``; the others show all they have.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"

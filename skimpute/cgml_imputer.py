@@ -76,10 +76,11 @@ class CGMLImputer(NeuralImputer):
     n_channels : int, default=32
         On a grid, channels of the first convolution, doubled at every halving of the
         grid up to 16 times as many; the paper has 64.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
-        either with its own rate drawn from U(0, 1), or the gaps of another row. A float
-        is one rate; see `skimpute.masks`.
+        either with its own rate drawn from U(0, 1), or the gaps of another row. Others
+        are "resample", a rate, of images "line", "rectangle", "half", "center" or
+        "pattern", and what `skimpute.masks` holds.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``; on a grid it is ignored.

@@ -69,10 +69,12 @@ class ConvCNPImputer(FieldImputer):
     score_context : bool, default=False
         Whether training also scores the values that are shown, as the paper does with
         images. Their scores are large and easy; hidden values are learned slower then.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": half of
         the rows with their own rate from U(0.05, 0.95), the others with the gaps of
-        another row if there are any, and 5 % of the rows everything.
+        another row if there are any, and 5 % of the rows everything. Others are
+        "resample", a rate, of images "line", "rectangle", "half", "center" or
+        "pattern", and what `skimpute.masks` holds.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Names, positions or boolean mask of the columns that are categorical although
         they hold numbers. Strings, categories and booleans are categorical anyway.

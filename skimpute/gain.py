@@ -47,7 +47,7 @@ class GAINImputer(NeuralImputer):
         Standard deviation of the noise in the place of missing numbers, in standard
         deviations of their columns, and in the place of one-hot categories. With as
         little as the authors' code has, all draws of a number are the same.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 0.6), or the gaps of another row: where
         nearly all is hidden, its critic learns nothing. A float is one rate; see

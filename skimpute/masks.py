@@ -14,7 +14,9 @@ from scipy.special import logit
 
 from skimpute.core.bridge import to_numpy
 from skimpute.core.checks import is_frame, missing_cells
+from skimpute.core.contexts import MaskGenerator
 from skimpute.core.holes import Mechanism, check_rate, draw_cells
+from skimpute.image_masks import NAMED, Boxes, Half, Line, Pattern, Rectangle
 from skimpute.mechanisms import MAR, MNAR, Monotone
 
 __all__ = [
@@ -22,56 +24,23 @@ __all__ = [
     "MCAR",
     "MNAR",
     "Block",
+    "Boxes",
     "Everything",
+    "Half",
+    "Line",
     "MaskGenerator",
     "Mechanism",
     "Mixture",
     "Monotone",
+    "Pattern",
     "Pointwise",
+    "Rectangle",
     "Region",
     "Resample",
 ]
 
 
-class MaskGenerator(Mechanism):
-    """Base of all mask generators: draws which observed cells become the context.
-
-    A generator sees a tensor of observed cells, no values: so it can be used while an
-    imputer learns. A subclass defines ``context``; ``fit`` looks at the table once,
-    before training.
-    """
-
-    def fit(self, observed):
-        """Look at the observed cells, a bool tensor of shape (n_samples, n_features).
-
-        Returns
-        -------
-        self : MaskGenerator
-        """
-        return self
-
-    def context(self, observed, generator):
-        """Draw the context of each row.
-
-        Parameters
-        ----------
-        observed : Tensor of shape (n_rows, n_features), bool
-            Cells known in the data.
-        generator : torch.Generator
-            Source of chance, on the device of ``observed``.
-
-        Returns
-        -------
-        context : Tensor of shape (n_rows, n_features), bool
-            Cells shown to the model, a subset of ``observed``.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must define context.")
-
-    def _choose(self, X, observed, rng):
-        known = torch.as_tensor(np.ascontiguousarray(observed))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        context = self.fit(known).context(known, generator)
-        return observed & ~to_numpy(context, bool)
+WORDS = ("auto", "resample", *NAMED)  # that `training_mask` knows
 
 
 class MCAR(MaskGenerator):
@@ -433,16 +402,19 @@ def _same_columns(source, X):
         )
 
 
-def training_mask(spec, most=1.0):
+def training_mask(spec, most=1.0, grid_shape=None):
     """Turn the parameter ``training_mask`` into a generator.
 
     Parameters
     ----------
-    spec : "auto", "resample", float, MaskGenerator or list of (spec, weight)
+    spec : str, float, MaskGenerator or list of (spec, weight)
         ``"auto"``: each row MCAR with its own rate from U(0, most), or the pattern of
-        another row. A float is an MCAR rate.
+        another row; ``"resample"``; of images also ``"line"``, ``"rectangle"``,
+        ``"half"``, ``"center"``, ``"pattern"``. A float is an MCAR rate.
     most : float, default=1.0
         Highest rate of "auto".
+    grid_shape : tuple of int or None, default=None
+        Of rows that are images.
 
     Returns
     -------
@@ -453,15 +425,25 @@ def training_mask(spec, most=1.0):
     if isinstance(spec, str) and spec == "auto":
         spread = MCAR((0.0, most))
         return Mixture([(spread, 0.5), (Resample(otherwise=spread), 0.5)])
+    if isinstance(spec, str) and spec in NAMED:
+        if grid_shape is None:
+            raise ValueError(
+                f"training_mask={spec!r} hides parts of images; say which columns are "
+                "which pixels with grid_shape=(height, width)."
+            )
+        return NAMED[spec](grid_shape)
     if isinstance(spec, str) and spec == "resample":
         return Resample(otherwise=MCAR(0.2))
     if isinstance(spec, list) and all(
         isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in spec
     ):
-        return Mixture([(training_mask(part, most), weight) for part, weight in spec])
+        parts = [
+            (training_mask(part, most, grid_shape), weight) for part, weight in spec
+        ]
+        return Mixture(parts)
     if isinstance(spec, int | float | np.number) and not isinstance(spec, bool):
         return MCAR(float(spec))
     raise ValueError(
-        "training_mask must be 'auto', 'resample', a rate in [0, 1], a MaskGenerator "
-        f"or a list of (mask, weight), got {spec!r}."
+        f"training_mask must be {', '.join(map(repr, WORDS))}, a rate in [0, 1], a "
+        f"MaskGenerator or a list of (mask, weight), got {spec!r}."
     )

@@ -61,10 +61,10 @@ class VAEACImputer(DensityImputer):
         dependence between hidden cells. Not in the paper. "auto" has it for tables of
         at most 150 inputs (a number is one, a categorical column one per category),
         since its cost grows with their cube.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
-        either with its own rate drawn from U(0, 1), or the gaps of another row. A float
-        is one rate; see `skimpute.masks`.
+        either with its own rate drawn from U(0, 1), or the gaps of another row. Others
+        are "resample", a rate, and what `skimpute.masks` holds.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``.

@@ -109,7 +109,7 @@ class VAEACRegressor(RowRegressor, _VAEACPredictor):
         Share of training over which the Kullback-Leibler term gains its full weight.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal; see `VAEACImputer`.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden of the features in half of the training rows; the others show all
         they have.
     n_models : int, default=1
@@ -263,7 +263,7 @@ class VAEACClassifier(RowClassifier, _VAEACPredictor):
         Share of training over which the Kullback-Leibler term gains its full weight.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal; see `VAEACImputer`.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden of the features in half of the training rows; the others show all
         they have.
     n_models : int, default=1

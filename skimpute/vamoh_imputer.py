@@ -96,9 +96,11 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
         Decode so many random places in a step; "auto" is at most 1,024, None all.
     clip_norm : float, default=200.0
         Longest gradient of the bound, summed over a function's values.
-    training_mask : "auto", "resample", float, MaskGenerator or list, default="auto"
+    training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": points at
-        random, or a region of them; the gaps of other rows, where there are any.
+        random, or a region of them; the gaps of other rows, where there are any. Others
+        are "resample", a rate, of images "line", "rectangle", "half", "center" or
+        "pattern", and what `skimpute.masks` holds.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Names, positions or boolean mask of the columns that are categorical although
         they hold numbers. Strings, categories and booleans are categorical anyway, and
@@ -479,6 +481,10 @@ class VaMoHImputer(VaMoHParameters, FunctionImputer):
             field > 1 + _SLACK
         )
         return outside
+
+    def _grid_of_masks(self):  # they see points
+        has_channels = self.grid_shape is not None and self._n_channels > 1
+        return self.grid_shape[:-1] if has_channels else self.grid_shape
 
     def _mask(self):
         if not isinstance(self.training_mask, str) or self.training_mask != "auto":

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "skimpute"
 
 ROOMS = {
     *("masks", "metrics", "pooling", "plotting", "field_plots", "display", "datasets"),
-    *("field_data", "shape_data", "mechanisms"),
+    *("field_data", "shape_data", "mechanisms", "image_masks"),
 }
 METHODS = {
     "vaeac",
@@ -55,7 +55,12 @@ ARROWS = {
     "core.bundled": set(),
     "core.batch": {"core.bridge", "masks"},
     "core.holes": {"core.checks", "core.bridge", "core.frames"},
-    "masks": {"core.checks", "core.bridge", "core.holes", "mechanisms"},
+    "core.contexts": {"core.bridge", "core.holes"},
+    "image_masks": {"core.contexts"},
+    "masks": {
+        *("core.checks", "core.bridge", "core.holes", "core.contexts"),
+        *("image_masks", "mechanisms"),
+    },
     "mechanisms": {"core.checks", "core.holes", "core.table"},
     "metrics": {"core.checks", "core.cells", "calibration", "table_metrics"},
     "calibration": {"core.cells"},

@@ -225,7 +225,7 @@ def test_list_is_a_mixture():
     assert kinds == [MCAR, Resample, Everything]
 
 
-@pytest.mark.parametrize("spec", ["line", None, True, {"rate": 0.2}])
+@pytest.mark.parametrize("spec", ["stripes", None, True, {"rate": 0.2}])
 def test_unknown_training_mask_is_refused(spec):
     with pytest.raises(ValueError, match="training_mask must be"):
         read_mask(spec)

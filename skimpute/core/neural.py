@@ -15,7 +15,7 @@ from skimpute.core.checks import Interval, Real, StrOptions, is_frame
 from skimpute.core.table import TableEncoder
 from skimpute.core.trained import TRAINING_CONSTRAINTS, Trained, take_weights
 from skimpute.core.training import Plan, fit_module
-from skimpute.masks import MaskGenerator, training_mask
+from skimpute.masks import WORDS, MaskGenerator, training_mask
 
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
 _FARTHEST = 1e12  # standard deviations that a network is shown: float32 can square it
@@ -34,7 +34,7 @@ class NeuralImputer(Trained, BaseImputer):
         **BaseImputer._parameter_constraints,
         "use_target": ["boolean"],
         "training_mask": [
-            StrOptions({"auto", "resample"}),
+            StrOptions(set(WORDS)),
             Interval(Real, 0, 1, closed="both"),
             MaskGenerator,
             list,
@@ -92,7 +92,11 @@ class NeuralImputer(Trained, BaseImputer):
 
     def _mask(self):
         """What draws the context of training rows."""
-        return training_mask(self.training_mask)
+        return training_mask(self.training_mask, grid_shape=self._grid_of_masks())
+
+    def _grid_of_masks(self):
+        """Shape of the images that a mask sees; None of tables that are none."""
+        return getattr(self, "grid_shape", None)
 
     def _plan(self, n_rows, device, seed):
         max_epochs = self.max_epochs

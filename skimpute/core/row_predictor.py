@@ -1,6 +1,7 @@
 """Regressors and classifiers that learn features and target as one table of rows."""
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ class RowPredictor(BaseEstimator):
         names = self._imputer_class._get_param_names()
         own = self.get_params(deep=False)
         parameters = {name: own[name] for name in names if name in own}
-        mask = training_mask(self.training_mask)
+        mask = training_mask(self.training_mask, grid_shape=self._feature_grid())
         parameters |= {
             "training_mask": HideTarget(mask, n_targets, self._shown_whole),
             "n_imputations": self.n_draws,
@@ -137,6 +138,13 @@ class RowPredictor(BaseEstimator):
             imputer = copy.copy(self.imputer_)  # which stays as it is if fit fails
         imputer._target_kind = self._target_kind
         return imputer.set_params(**parameters)
+
+    def _feature_grid(self):
+        """Grid of the features, with their channels; None off a grid."""
+        grid_shape = getattr(self, "grid_shape", None)
+        if grid_shape is None:
+            return None
+        return (*grid_shape, self.n_features_in_ // math.prod(grid_shape))
 
     # -- what is fitted
 
