@@ -150,9 +150,9 @@ class CGMLRegressor(RowRegressor):
     >>> import numpy as np
     >>> from skimpute import CGMLRegressor
     >>> rng = np.random.default_rng(0)
-    >>> x = rng.uniform(size=(1000, 1))
-    >>> y = rng.choice([-4.0, 4.0], size=1000) * x[:, 0]
-    >>> regressor = CGMLRegressor(max_epochs=60, random_state=0).fit(x, y)
+    >>> x = rng.uniform(size=(600, 1))
+    >>> y = rng.choice([-4.0, 4.0], size=600) * x[:, 0]
+    >>> regressor = CGMLRegressor(max_epochs=40, random_state=0).fit(x, y)
     >>> modes = regressor.modes([[0.8]])[0]
     >>> bool(np.abs(np.abs(modes.y[:2]) - 3.2).max() < 0.5)
     True

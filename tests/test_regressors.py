@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tests.regressor_cases import (
+    CLASSES,
     LEARNING,
     LEARNING_OF,
     MIXTURES,
@@ -26,7 +27,7 @@ from tests.regressor_cases import (
 )
 
 
-@parametrize_with_checks(list(REGRESSORS.values()))
+@parametrize_with_checks([REGRESSORS[name] for name in CLASSES])
 def test_scikit_learn_checks(estimator, check):
     own = LEARNING_OF.get(type(estimator).__name__)
     if check.func.__name__ == "check_regressors_train" and own:
