@@ -359,6 +359,33 @@ class Mixture(MaskGenerator):
         return context
 
 
+def image_mask(grid_shape):
+    """What is hidden of images to learn all kinds of gaps.
+
+    Parameters
+    ----------
+    grid_shape : (int, int) or (int, int, int)
+        Height, width, and number of channels if more than one.
+
+    Returns
+    -------
+    mask : Mixture
+        Pixels at random, boxes, halves, gaps of other rows; a twentieth of the rows
+        shows nothing.
+    """
+    n_channels = (*grid_shape, 1)[2]
+    pixels = Pointwise(MCAR((0.0, 1.0)), n_channels)
+    return Mixture(
+        [
+            (pixels, 0.35),
+            (Rectangle(grid_shape, (0.0, 1.0)), 0.2),
+            (Half(grid_shape), 0.15),
+            (Resample(otherwise=pixels), 0.25),
+            (Everything(), 0.05),
+        ]
+    )
+
+
 def _rate_limits(rate):
     """Least and greatest rate of a row."""
     pair = isinstance(rate, tuple | list) and len(rate) == 2

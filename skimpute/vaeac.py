@@ -1,4 +1,4 @@
-"""VAEACImputer: a variational autoencoder with arbitrary conditioning for tables."""
+"""VAEACImputer: a variational autoencoder with arbitrary conditioning."""
 
 import warnings
 
@@ -9,10 +9,12 @@ from sklearn.utils.metaestimators import available_if
 from skimpute.core import bridge, noise
 from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_count
 from skimpute.core.neural import DensityImputer
+from skimpute.masks import image_mask
 from skimpute.nn.vaeac import VAEAC
 
 _WIDEST_BACKBONE = 150
 _DRAWS_AT_ONCE = 128  # importance samples of one pass, for memory
+_SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
 
 
 def _has_proposal(imputer):
@@ -30,11 +32,21 @@ class VAEACImputer(DensityImputer):
 
     Parameters
     ----------
+    grid_shape : tuple of int or None, default=None
+        ``(H, W)`` or ``(H, W, C)`` if rows are images whose columns are pixels, channel
+        last; the networks are then convolutional.
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        Of numbers. "bernoulli" takes the least of all values as 0, the greatest as 1,
+        and those between as the probability of 1: brightness as that of ink. Draws are
+        zeros and ones; there are no categories then.
     latent_dim : int, default=16
         Dimension of the latent code.
     width, depth : int, default=96, 3
-        Hidden width and number of residual blocks of each network. The paper's code
-        has 256 and 10.
+        Hidden width and number of residual blocks of each network of rows. The paper's
+        code has 256 and 10.
+    n_channels, n_blocks : int, default=8, 1
+        Of images: channels of the largest maps, doubled at each halving but the first;
+        residual blocks at each size. The paper's code has 8 and 4.
     sigma : {"learned", "fixed"}, default="learned"
         Scale of numbers given the code: learned per cell, or 1 in standardised units as
         in the paper. With "fixed", ``sample`` leaves that noise out, since a standard
@@ -60,21 +72,24 @@ class VAEACImputer(DensityImputer):
         networks are added to its exact answers, with a code that already carries the
         dependence between hidden cells. Not in the paper. "auto" has it for tables of
         at most 150 inputs (a number is one, a categorical column one per category),
-        since its cost grows with their cube.
+        since its cost grows with their cube. There is none on a grid, or with
+        ``likelihood="bernoulli"``.
     training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
-        either with its own rate drawn from U(0, 1), or the gaps of another row. Others
-        are "resample", a rate, and what `skimpute.masks` holds.
+        either with its own rate drawn from U(0, 1), or the gaps of another row; of
+        images pixels at random, boxes, halves, the gaps of other rows, and sometimes
+        everything. Others are "resample", a rate, of images "line", "rectangle",
+        "half", "center" or "pattern", and what `skimpute.masks` holds.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
-        ``transform``.
+        ``transform``; on a grid it is ignored.
     n_validation_importance : int, default=10
         Importance samples of the validation score.
     n_models : int, default=1
         Networks trained side by side in one pass; draw i comes from network i mod
         ``n_models``. Of several, each learns from a Bayesian bootstrap of the rows, so
         that draws also carry the uncertainty of the parameters. ``transform`` averages
-        over the first ``n_imputations`` of them.
+        over the first ``n_imputations`` of them. On a grid there is one.
     categorical_features : "from_dtype", None or array-like, default="from_dtype"
         Names, positions or boolean mask of the columns that are categorical although
         they hold numbers. Strings, categories and booleans are categorical anyway.
@@ -174,9 +189,13 @@ class VAEACImputer(DensityImputer):
     def __init__(
         self,
         *,
+        grid_shape=None,
+        likelihood="gaussian",
         latent_dim=16,
         width=96,
         depth=3,
+        n_channels=8,
+        n_blocks=1,
         sigma="learned",
         min_sigma=1e-2,
         alpha=1.0,
@@ -212,9 +231,13 @@ class VAEACImputer(DensityImputer):
         verbose=0,
         warm_start=False,
     ):
+        self.grid_shape = grid_shape
+        self.likelihood = likelihood
         self.latent_dim = latent_dim
         self.width = width
         self.depth = depth
+        self.n_channels = n_channels
+        self.n_blocks = n_blocks
         self.sigma = sigma
         self.min_sigma = min_sigma
         self.alpha = alpha
@@ -252,7 +275,11 @@ class VAEACImputer(DensityImputer):
 
     _parameter_constraints: dict = {  # noqa: RUF012
         **DensityImputer._parameter_constraints,
+        "grid_shape": [tuple, list, None],
+        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        "n_blocks": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
         "depth": [Interval(Integral, 1, None, closed="left")],
         "sigma": [StrOptions({"learned", "fixed"})],
@@ -267,9 +294,66 @@ class VAEACImputer(DensityImputer):
         "n_models": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @property
+    def _scaling(self):
+        if self.likelihood == "bernoulli":
+            return "range"
+        return "columns" if self.grid_shape is None else "together"
+
+    def _join_target(self, values, y):
+        return super()._join_target(values, None if self.grid_shape else y)
+
+    def _mask(self):
+        if self.grid_shape is None or self.training_mask != "auto":
+            return super()._mask()
+        return image_mask(self.grid_shape)
+
+    def _standardise(self, values):
+        table = super()._standardise(values)
+        if self.likelihood == "gaussian":
+            return table
+        if (table < -_SLACK).any() or (table > 1 + _SLACK).any():
+            warnings.warn(
+                "X holds values outside the range of fit, which are seen as its ends: "
+                "likelihood='bernoulli' knows nothing beyond.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return table.clip(0.0, 1.0)
+
+    def _refuse(self, n_categories):
+        """Refuse tables and parameters that do not go together."""
+        n_columns = len(n_categories)
+        if self.grid_shape is not None:
+            shape = tuple(self.grid_shape)
+            if len(shape) not in (2, 3) or np.prod(shape) != n_columns:
+                raise ValueError(
+                    "grid_shape must be (height, width) or (height, width, channels) "
+                    f"with as many values as X has columns, {n_columns}, got {shape}."
+                )
+            if self.n_models > 1 or self.backbone == "gaussian":
+                raise ValueError(
+                    "Images take n_models=1 and no backbone, got "
+                    f"n_models={self.n_models} and backbone={self.backbone!r}."
+                )
+        if self.likelihood == "bernoulli" and self.backbone == "gaussian":
+            raise ValueError(
+                "likelihood='bernoulli' takes no backbone, got backbone='gaussian'."
+            )
+        numbers_only = self.grid_shape is not None or self.likelihood == "bernoulli"
+        if numbers_only and n_categories.any():
+            raise ValueError(
+                "grid_shape and likelihood='bernoulli' are for numbers alone, got "
+                f"{(n_categories > 0).sum()} categorical columns. Encode them first."
+            )
+
     def _build_module(self, n_categories):
+        self._refuse(n_categories)
         narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
-        backbone = self.backbone == "gaussian" or (self.backbone == "auto" and narrow)
+        gaussian = self.grid_shape is None and self.likelihood == "gaussian"
+        backbone = self.backbone == "gaussian" or (
+            self.backbone == "auto" and narrow and gaussian
+        )
         kl_warmup = self.kl_warmup
         if kl_warmup == "auto":  # with the backbone the code is in use from the start
             kl_warmup = 0.0 if backbone else 0.5
@@ -277,7 +361,10 @@ class VAEACImputer(DensityImputer):
             n_categories,
             self.latent_dim,
             self.width,
-            self.depth,
+            self.depth if self.grid_shape is None else self.n_blocks,
+            grid_shape=self.grid_shape,
+            n_channels=self.n_channels,
+            likelihood=self.likelihood,
             sigma=self.sigma,
             min_sigma=self.min_sigma,
             alpha=self.alpha if self.variant == "vaeac" else 0.0,
@@ -347,6 +434,52 @@ class VAEACImputer(DensityImputer):
         weights, shift, any_scored = self._log_weights(X, scored, n_importance, "is")
         return np.where(any_scored, weights.mean(axis=0) + shift, 0.0)
 
+    @available_if(_has_proposal)
+    def reconstruct(self, X, scored=None, n_draws=10):
+        """Rows as the proposal sees them: known cells coded, and decoded again.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Table with the columns of ``fit``.
+        scored : array-like of shape (n_samples, n_features), bool, default=None
+            Known cells to make anew from their code and the other ones; None is all.
+            Gaps are filled from the same code.
+        n_draws : int, default=10
+            Codes that are averaged over.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features)
+            Numbers, and the most probable category's code.
+
+        Raises
+        ------
+        ValueError
+            If ``scored`` has another shape than X, or ``n_draws`` is no count.
+        """
+        check_count(n_draws, "n_draws")
+        values, table, observed, target, _ = self._read_scored(X, scored)
+        keys = noise.row_keys(values, 0)
+
+        def decode(rows, shown, row_keys):
+            latent = noise.normals(row_keys, n_draws, self.latent_dim)
+            batch = self._batch(rows, shown)
+            made = self.module_.reconstruct(
+                batch, bridge.to_tensor(latent, self.device_)
+            )
+            return (bridge.to_numpy(made.summary("mean")),)
+
+        (made,) = self._in_blocks(decode, table, observed & ~target, keys)
+        made = self._encoder.finalise(self._unstandardise(made))
+        known = observed & ~target
+        return np.where(known[:, : values.shape[1]], values, made)
+
+    def _read_scored(self, X, scored):
+        *read, shift = super()._read_scored(X, scored)
+        # Probabilities do not change with the units of the data.
+        return (*read, shift if self.likelihood == "gaussian" else 0 * shift)
+
     def _log_weights(self, X, scored, n_importance, estimator):
         """Log weights (n_draws, n_samples), their shift to data units, who has any."""
         if estimator not in ("is", "mc"):
@@ -371,7 +504,9 @@ class VAEACImputer(DensityImputer):
 
     def _log_weights_of(self, table, context, keys, start, stop, estimator):
         def weigh(rows, shown, row_keys):
-            latent = noise.normals(row_keys, stop, self.latent_dim)[start:]
+            latent = noise.normals(
+                row_keys, stop - start, self.latent_dim, first_draw=start
+            )
             batch = self._batch(rows, shown)
             batch.target = batch.observed & ~batch.context
             noises = bridge.to_tensor(latent, self.device_)

@@ -10,6 +10,7 @@ from skimpute.vaeac import VAEACImputer
 
 # Parameters of the imputer that are set here, or of no use for predictions.
 _NOT_OURS = {
+    *("grid_shape", "likelihood", "n_channels", "n_blocks"),
     *("sigma", "variant", "sigma_mu", "sigma_sigma", "n_validation_importance"),
     *("use_target", "n_imputations", "add_indicator", "keep_empty_features"),
     *("min_value", "max_value", "impute_only"),

@@ -103,7 +103,7 @@ def _to_unit(words):
     return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
-def uniforms(keys, n_draws, n_dims, first_dim=0):
+def uniforms(keys, n_draws, n_dims, first_dim=0, first_draw=0):
     """Uniform numbers of each row's stream.
 
     Parameters
@@ -115,21 +115,23 @@ def uniforms(keys, n_draws, n_dims, first_dim=0):
     first_dim : int, default=0
         Number of the first dimension: two calls with ranges of dimensions that do not
         overlap give independent numbers.
+    first_draw : int, default=0
+        Number of the first draw: where an earlier call has stopped.
 
     Returns
     -------
     uniforms : ndarray of shape (n_draws, n_samples, n_dims), float64
         In the open interval (0, 1).
     """
-    draws = np.arange(1, n_draws + 1, dtype=np.uint64) * _DRAW
+    draws = np.arange(first_draw + 1, first_draw + n_draws + 1, dtype=np.uint64) * _DRAW
     dims = np.arange(first_dim + 1, first_dim + n_dims + 1, dtype=np.uint64) * _DIM
     words = _mix(keys[None, :] + draws[:, None])[:, :, None] + dims
     return _to_unit(_mix(words))
 
 
-def normals(keys, n_draws, n_dims, first_dim=0):
+def normals(keys, n_draws, n_dims, first_dim=0, first_draw=0):
     """Standard normal numbers of each row's stream; see :func:`uniforms`."""
-    return ndtri(uniforms(keys, n_draws, n_dims, first_dim))
+    return ndtri(uniforms(keys, n_draws, n_dims, first_dim, first_draw))
 
 
 def quasi_uniforms(n_draws, n_dims):

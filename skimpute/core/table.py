@@ -99,6 +99,16 @@ class Moments:
             np.full(n_columns, spread),
         )
 
+    def finish_range(self):
+        """As :meth:`finish`, such that the least value is 0 and the greatest 1."""
+        unit = self.unit.max(initial=0.0) or 1.0
+        seen = self.count > 0
+        low = self.low[seen].min(initial=np.inf) if seen.any() else 0.0
+        width = self._widest(False, unit) or 1.0
+        return tuple(
+            np.full(len(self.count), number) for number in (unit, low / unit, width)
+        )
+
     def _widest(self, centred, unit):
         """Range of all values, or widest range of a column, in units."""
         seen = self.count > 0
@@ -123,11 +133,12 @@ class TableEncoder:
         Whether columns without any value in ``fit`` stay in the table.
     min_value, max_value : float or array-like of shape (n_features,), default=-+inf
         Bounds of imputed numbers.
-    scaling : {"columns", "together", "centred"}, default="columns"
+    scaling : {"columns", "together", "centred", "range"}, default="columns"
         Whether every numeric column has its own mean and spread, or all have the same
         ones, since they are values of one function at several places; "centred" takes
-        each column's mean away, and one spread of what is left. Then no column counts
-        as empty or constant, unless all do.
+        each column's mean away, and one spread of what is left; "range" makes 0 of the
+        least of all values and 1 of the greatest. Then no column counts as empty or
+        constant, unless all do.
 
     Attributes
     ----------
@@ -191,6 +202,8 @@ class TableEncoder:
         self.integer = np.array([c.integer for c in self.columns])
         if self.scaling == "columns":
             scaling = self._moments.finish()
+        elif self.scaling == "range":
+            scaling = self._moments.finish_range()
         else:
             scaling = self._moments.finish_together(self.scaling == "centred")
         self.unit, self.mean, self.spread = scaling
@@ -203,7 +216,7 @@ class TableEncoder:
         self.constants = np.where(self._moments.count > 0, low, self.mean_)
         self.constant = ~categorical & ~self.empty & (low == high)
         if self.scaling != "columns" and (self._moments.count > 0).any():
-            together = self.scaling == "together"
+            together = self.scaling != "centred"
             varies = high.max() > low.min() if together else (high > low).any()
             self.constant = ~categorical & (not varies)
             self.empty = self.empty & categorical

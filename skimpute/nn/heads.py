@@ -294,3 +294,55 @@ class RowDistribution(Distribution):
             low = torch.where(below, middle, low)
             high = torch.where(below, high, middle)
         return 0.5 * (low + high)
+
+
+class BernoulliRows(Distribution):
+    """Independent cells in [0, 1]: brightness as the probability of ink.
+
+    Parameters
+    ----------
+    layout : TableLayout
+        Columns of the row, all of them numbers.
+    raw : Tensor of shape (..., n_columns)
+        Logits.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 (torch's own convention)
+    n_labels = 0
+
+    def __init__(self, layout, raw):
+        self.layout, self.logits = layout, raw
+        super().__init__(batch_shape=raw.shape, validate_args=False)
+
+    @property
+    def probs(self):
+        """Probabilities of categorical columns, of which there are none."""
+        return self.logits.new_zeros(*self.logits.shape[:-1], 0, 1)
+
+    @property
+    def mean(self):
+        """Probability of ink, (..., n_columns)."""
+        return self.logits.sigmoid()
+
+    def log_prob(self, values):
+        """Log probability of every cell, nats; values in [0, 1], (..., n_columns)."""
+        return values * self.logits - softplus(self.logits)
+
+    def draw(self, uniforms):
+        """Zeros and ones from numbers in (0, 1) of shape (..., n_columns)."""
+        return (uniforms > 1 - self.mean).to(self.logits)
+
+    def summary(self, statistic="mean"):
+        """Mean or median of the mixture of all draws: the first axis is averaged."""
+        mean = self.mean.mean(0)
+        return mean if statistic == "mean" else (mean > 0.5).to(mean)
+
+    def total_std(self):
+        """Standard deviation of the mixture of all draws."""
+        mean = self.mean.mean(0)
+        return (mean * (1 - mean)).sqrt()
+
+    def quantiles(self, levels):
+        """Quantiles (n_levels, ..., n_columns) of the mixture: zeros and ones."""
+        none = 1 - self.mean.mean(0)
+        return (levels.view(-1, *[1] * none.ndim) > none).to(none)
