@@ -455,8 +455,8 @@ def training_mask(spec, most=1.0, grid_shape=None):
     if isinstance(spec, str) and spec in NAMED:
         if grid_shape is None:
             raise ValueError(
-                f"training_mask={spec!r} hides parts of images; say which columns are "
-                "which pixels with grid_shape=(height, width)."
+                f"training_mask={spec!r} hides parts of images: it is for imputers "
+                "with grid_shape=(height, width)."
             )
         return NAMED[spec](grid_shape)
     if isinstance(spec, str) and spec == "resample":

@@ -127,7 +127,7 @@ def test_the_training_mask_can_be_chosen(table):
     for mask in (0.2, "resample", MCAR(0.4), [(0.1, 1.0), (MCAR(0.9), 2.0)]):
         GAINImputer(training_mask=mask, max_epochs=1, **SMALL).fit(table)
     with pytest.raises(ValueError, match="training_mask"):
-        GAINImputer(training_mask="half").fit(table)
+        GAINImputer(training_mask="stripes").fit(table)
 
 
 @pytest.mark.parametrize(("n_columns", "width"), [(3, 64), (100, 100), (300, 256)])

@@ -215,7 +215,7 @@ def test_the_training_mask_can_be_chosen():
     for mask in (0.2, "resample", MCAR(0.4), [(0.1, 1.0), (MCAR(0.9), 2.0)]):
         VAEACImputer(**SMALL, training_mask=mask, max_epochs=1).fit(X)
     with pytest.raises(ValueError, match="training_mask"):
-        VAEACImputer(training_mask="half").fit(X)
+        VAEACImputer(training_mask="stripes").fit(X)
 
 
 @pytest.mark.slow

@@ -729,7 +729,7 @@ def test_columns_must_be_those_of_fit(predictor, table, y):
     [
         ({"n_draws": 0}, r"'n_draws' parameter of VAEAC\w+r .* Got 0 instead"),
         ({"statistic": "mode"}, r"'statistic' parameter .* Got 'mode' instead"),
-        ({"training_mask": "half"}, "'training_mask' parameter"),
+        ({"training_mask": "stripes"}, "'training_mask' parameter"),
         ({"training_mask": [0.1]}, r"list of \(mask, weight\), got \[0.1\]"),
         ({"n_models": 0}, "'n_models' parameter"),
         ({"max_epochs": 0}, "'max_epochs' parameter"),

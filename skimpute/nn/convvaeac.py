@@ -14,7 +14,7 @@ import math
 
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+from torch.nn.functional import avg_pool2d, batch_norm, interpolate, leaky_relu
 
 from skimpute.nn.heads import at_least_float32
 
@@ -31,9 +31,14 @@ class Norm(nn.BatchNorm2d):
         """Normalise maps of shape (n, channels, height, width)."""
         if not self.training or maps.numel() > maps.shape[1]:
             return super().forward(maps)
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        return maps * scale[:, None, None] + shift[:, None, None]
+        return batch_norm(
+            maps,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            eps=self.eps,
+        )
 
 
 class ResidualBottleneck(nn.Module):

@@ -10,9 +10,9 @@ from torch.distributions import Categorical, Normal, kl_divergence
 from skimpute.core.batch import TableSource
 from skimpute.masks import MCAR
 from skimpute.nn.bootstrap import row_weights
+from skimpute.nn.rowdecoder import RowDecoder
 from skimpute.nn.vaeac import (
     MIN_LATENT_STD,
-    Decoder,
     gaussian_kl,
     gaussian_log_prob,
 )
@@ -60,7 +60,7 @@ def test_log_prob_of_the_latent_is_that_of_torch():
 
 
 def test_split_layers_equal_dense_layers_on_the_concatenation():
-    decoder = Decoder(2, 3, 5, width=8, depth=2, d_out=4, slope=0.1).double()
+    decoder = RowDecoder(2, 3, 5, width=8, depth=2, d_out=4, slope=0.1).double()
     inputs = normal(2, 6, 5, seed=1, **DOUBLE)
     memories = [normal(2, 6, 8, seed=2 + i, **DOUBLE) for i in range(3)]
     z = normal(2, 7, 6, 3, seed=9, **DOUBLE)
