@@ -37,6 +37,7 @@ __all__ = [
     "Rectangle",
     "Region",
     "Resample",
+    "Thinned",
 ]
 
 
@@ -314,6 +315,42 @@ class Pointwise(MaskGenerator):
     def context(self, observed, generator):  # noqa: D102
         shown = self.mask.context(self._points(observed), generator)
         return observed & shown.repeat_interleave(self.n_channels, 1)
+
+
+class Thinned(MaskGenerator):
+    """A random share of what another mask hides, other in each row [1]_.
+
+    Parameters
+    ----------
+    mask : MaskGenerator
+        Says what may be hidden.
+
+    References
+    ----------
+    .. [1] Ivanov, Figurnov & Vetrov (2019), "Variational Autoencoder with Arbitrary
+       Conditioning", ICLR; appendix B.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skimpute.masks import Everything, Thinned
+    >>> holes = Thinned(Everything()).hide(np.ones((1000, 5)), random_state=0)
+    >>> float(np.isnan(holes).mean().round(1))
+    0.5
+    """
+
+    def __init__(self, mask):
+        self.mask = mask
+
+    def fit(self, observed):  # noqa: D102
+        self.mask.fit(observed)
+        return self
+
+    def context(self, observed, generator):  # noqa: D102
+        hidden = observed & ~self.mask.context(observed, generator)
+        chance = {"generator": generator, "device": observed.device}
+        share = torch.rand(len(observed), 1, **chance)
+        return observed & ~(hidden & (torch.rand(observed.shape, **chance) < share))
 
 
 class Everything(MaskGenerator):

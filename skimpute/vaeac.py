@@ -9,8 +9,9 @@ from sklearn.utils.metaestimators import available_if
 from skimpute.core import bridge, noise
 from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_count
 from skimpute.core.neural import DensityImputer
-from skimpute.masks import image_mask
+from skimpute.masks import Thinned, image_mask
 from skimpute.nn.vaeac import VAEAC
+from skimpute.vaeac_in_turn import draw_rows, log_weights
 
 _WIDEST_BACKBONE = 150
 _DRAWS_AT_ONCE = 128  # importance samples of one pass, for memory
@@ -57,8 +58,11 @@ class VAEACImputer(DensityImputer):
         Weight of the variational bound against the likelihood under the prior network
         (eq. 16); 0 is the Gaussian stochastic neural network, GSNN. Keep it at 1 where
         there are several right answers.
-    variant : {"vaeac", "gsnn", "nn"}, default="vaeac"
-        "gsnn" is ``alpha=0``; "nn" also has no latent noise, hence no variety.
+    variant : {"vaeac", "gsnn", "nn", "um"}, default="vaeac"
+        "gsnn" is ``alpha=0``; "nn" also has no latent noise, hence no variety. "um" is
+        the universal marginalizer (section 5.3): the network of "nn", trained with a
+        part of each mask, that draws and scores one cell after the other, in random
+        order, given those before. It is as slow as there are hidden cells.
     sigma_mu, sigma_sigma : float, default=1e4, 1e-4
         Weak hyperprior of the prior network's outputs (eq. 8).
     kl_warmup : float or "auto", default="auto"
@@ -285,7 +289,7 @@ class VAEACImputer(DensityImputer):
         "sigma": [StrOptions({"learned", "fixed"})],
         "min_sigma": [Interval(Real, 0, None, closed="neither")],
         "alpha": [Interval(Real, 0, 1, closed="both")],
-        "variant": [StrOptions({"vaeac", "gsnn", "nn"})],
+        "variant": [StrOptions({"vaeac", "gsnn", "nn", "um"})],
         "sigma_mu": [Interval(Real, 0, None, closed="neither")],
         "sigma_sigma": [Interval(Real, 0, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
@@ -304,9 +308,15 @@ class VAEACImputer(DensityImputer):
         return super()._join_target(values, None if self.grid_shape else y)
 
     def _mask(self):
-        if self.grid_shape is None or self.training_mask != "auto":
-            return super()._mask()
-        return image_mask(self.grid_shape)
+        mask = super()._mask()
+        if self.grid_shape is not None and self.training_mask == "auto":
+            mask = image_mask(self.grid_shape)
+        return Thinned(mask) if self.variant == "um" else mask
+
+    def _draw_rows(self, table, keys, n_imputations):
+        if self.variant == "um":
+            return draw_rows(self, table, keys, n_imputations)
+        return super()._draw_rows(table, keys, n_imputations)
 
     def _standardise(self, values):
         table = super()._standardise(values)
@@ -368,7 +378,7 @@ class VAEACImputer(DensityImputer):
             sigma=self.sigma,
             min_sigma=self.min_sigma,
             alpha=self.alpha if self.variant == "vaeac" else 0.0,
-            sample_latent=self.variant != "nn",
+            sample_latent=self.variant not in ("nn", "um"),
             sigma_mu=self.sigma_mu,
             sigma_sigma=self.sigma_sigma,
             kl_warmup=kl_warmup,
@@ -388,7 +398,7 @@ class VAEACImputer(DensityImputer):
             Cells to score given the other observed ones; None scores all observed cells
             given nothing. Gaps and constant columns are never scored.
         n_importance : int, default=100
-            Samples of the latent code.
+            Samples of the latent code; of the "um" variant, orders of the cells.
         estimator : {"is", "mc"}, default="is"
             Importance sampling from the proposal (eq. 18), or Monte Carlo from the
             prior (eq. 17), which needs far more samples. Both are too low on average.
@@ -494,6 +504,8 @@ class VAEACImputer(DensityImputer):
 
     def _weigh_rows(self, table, context, keys, n_importance, estimator="is"):
         """Log importance weights of known cells beyond the context, in pieces."""
+        if self.variant == "um":
+            return log_weights(self, table, context, keys, int(n_importance))
         n_draws = -(-int(n_importance) // self.n_models) * self.n_models
         step = max(_DRAWS_AT_ONCE // self.n_models, 1) * self.n_models
         parts = [

@@ -15,6 +15,7 @@ ROOMS = {
 METHODS = {
     "vaeac",
     "vaeac_predictors",
+    "vaeac_in_turn",
     "convcnp",
     "convcnp_imputer",
     "cnp",
@@ -129,6 +130,7 @@ ARROWS = {
     "nn": {"nn"},
     **{method: {"core", "nn", *ROOMS} for method in METHODS},
     # One method in several files.
+    "vaeac": {"core", "nn", "vaeac_in_turn", *ROOMS},
     "vaeac_predictors": {"core", "vaeac", *ROOMS},
     "cgml": {"core", "cgml_imputer", "cgml_parameters", *ROOMS},
     "cgml_imputer": {"core", "cgml_parameters", *ROOMS},
