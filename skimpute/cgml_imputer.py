@@ -47,8 +47,8 @@ class CGMLImputer(NeuralImputer):
         Where z starts: drawn from a density, given the row, of where walks of training
         rows ended; or anywhere, as in [1]_. With "uniform" it is the shape of the
         latent space that decides how often an answer comes out, not the data: of two
-        answers with shares of 70 and 30 % the rarer came out in 5 and 12 % of the
-        draws (two fits).
+        answers with shares of 70 and 30 % the rarer came out in 12 % of the
+        draws (mean of five fits of the paper's toy).
     n_components : int, default=8
         Normals in the mixture that is the density of starts.
     draw_noise : {"residual"} or None, default="residual"
