@@ -13,6 +13,7 @@ References
 """
 
 from functools import lru_cache
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class ImageMask(MaskGenerator):
 
     def __init__(self, grid_shape):
         self.grid_shape = grid_shape
-        self._height, self._width, self._n_channels = _image_shape(grid_shape)
+        self._height, self._width, self._n_channels = image_shape(grid_shape)
 
     def _hide(self, n_images, chance):
         """Hidden pixels, bool of shape (n_images, height, width).
@@ -82,8 +83,8 @@ class Line(ImageMask):
     ----------
     grid_shape : (int, int) or (int, int, int)
         Height, width, and number of channels if more than one.
-    n_shown : int, default=3
-        Rows of pixels that stay.
+    n_shown : int or None, default=None
+        Rows of pixels that stay; None is 3, or half of them if there are fewer than 6.
 
     Examples
     --------
@@ -97,9 +98,11 @@ class Line(ImageMask):
            [nan, nan, nan]])
     """
 
-    def __init__(self, grid_shape, n_shown=3):
+    def __init__(self, grid_shape, n_shown=None):
         super().__init__(grid_shape)
-        if not 0 <= n_shown <= self._height:
+        if n_shown is None:
+            n_shown = min(3, self._height // 2)
+        if not isinstance(n_shown, Integral) or not 0 <= n_shown <= self._height:
             raise ValueError(
                 f"n_shown must lie between 0 and the {self._height} rows of the image, "
                 f"got {n_shown}."
@@ -136,8 +139,8 @@ class Rectangle(ImageMask):
     >>> from skimpute.masks import Rectangle
     >>> image = Rectangle((4, 4)).hide(np.ones((1, 16)), random_state=1)
     >>> np.isnan(image).reshape(4, 4).astype(int)
-    array([[0, 0, 0, 0],
-           [1, 1, 1, 1],
+    array([[1, 1, 1, 1],
+           [0, 0, 0, 0],
            [0, 0, 0, 0],
            [0, 0, 0, 0]])
     """
@@ -159,7 +162,7 @@ class Rectangle(ImageMask):
                 f"No rectangle of an image of {self._height} x {self._width} pixels "
                 f"has area={area} and min_side={min_side}."
             )
-        self._odds = torch.as_tensor(odds).ravel()
+        self._odds = torch.as_tensor(odds / odds.sum(), dtype=torch.float32).ravel()
 
     def _hide(self, n_images, chance):
         odds = self._odds.to(chance["device"])
@@ -167,7 +170,7 @@ class Rectangle(ImageMask):
             odds, n_images, replacement=True, generator=chance["generator"]
         )
         tall, wide = size // self._width + 1, size % self._width + 1
-        at = torch.rand(2, n_images, dtype=torch.float64, **chance)
+        at = torch.rand(2, n_images, **chance)
         top = (at[0] * (self._height - tall + 1)).long()[:, None]
         left = (at[1] * (self._width - wide + 1)).long()[:, None]
         rows = self._stretch(top, top + tall[:, None], 0)
@@ -248,6 +251,8 @@ class Boxes(ImageMask):
     def __init__(self, grid_shape, boxes=None):
         super().__init__(grid_shape)
         self.boxes = boxes
+        if boxes is not None and not len(boxes):
+            raise ValueError("boxes must hold at least one box, got none.")
         if boxes is None:
             sides = self._height, self._width
             boxes = [tuple((side // 4, side - side // 4) for side in sides)]
@@ -275,7 +280,11 @@ class Boxes(ImageMask):
         -------
         mask : Boxes
         """
-        sides = _image_shape(grid_shape)[:2]
+        sides = image_shape(grid_shape)[:2]
+        if not set(names) <= set(OCCLUSIONS):
+            raise ValueError(
+                f"names must be among {', '.join(OCCLUSIONS)}, got {names}."
+            )
         return cls(
             grid_shape,
             [
@@ -372,13 +381,14 @@ NAMED = {
 }
 
 
-def _image_shape(grid_shape):
-    """Height, width and channels."""
+def image_shape(grid_shape):
+    """Height, width and channels; refuses what is no image."""
     sizes = tuple(grid_shape)
-    if len(sizes) not in (2, 3) or min(sizes) < 1:
+    counts = [isinstance(s, Integral) and not isinstance(s, bool) for s in sizes]
+    if len(sizes) not in (2, 3) or not all(counts) or min(sizes) < 1:
         raise ValueError(
-            "Masks of images need grid_shape=(height, width) or (height, width, "
-            f"channels), got {grid_shape}."
+            "grid_shape of images must be (height, width) or (height, width, "
+            f"channels), whole numbers >= 1, got {grid_shape}."
         )
     return (*sizes, 1)[:3]
 

@@ -7,13 +7,13 @@ from scipy.special import logsumexp
 from sklearn.utils.metaestimators import available_if
 
 from skimpute.core import bridge, noise
+from skimpute.core.batch import TableSource
 from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_count
 from skimpute.core.neural import DensityImputer
 from skimpute.masks import Thinned, image_mask
-from skimpute.nn.vaeac import VAEAC
 from skimpute.vaeac_in_turn import draw_rows, log_weights
+from skimpute.vaeac_parameters import build_module
 
-_WIDEST_BACKBONE = 150
 _DRAWS_AT_ONCE = 128  # importance samples of one pass, for memory
 _SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
 
@@ -37,9 +37,10 @@ class VAEACImputer(DensityImputer):
         ``(H, W)`` or ``(H, W, C)`` if rows are images whose columns are pixels, channel
         last; the networks are then convolutional.
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Of numbers. "bernoulli" takes the least of all values as 0, the greatest as 1,
-        and those between as the probability of 1: brightness as that of ink. Draws are
-        zeros and ones; there are no categories then.
+        Of numbers. "bernoulli" takes the least value of a column, on a grid of all of
+        them, as 0, the greatest as 1, and those between as the probability of 1:
+        brightness as that of ink. Draws are one or the other; there are no categories
+        then.
     latent_dim : int, default=16
         Dimension of the latent code.
     width, depth : int, default=96, 3
@@ -49,9 +50,9 @@ class VAEACImputer(DensityImputer):
         Of images: channels of the largest maps, doubled at each halving but the first;
         residual blocks at each size. The paper's code has 8 and 4.
     sigma : {"learned", "fixed"}, default="learned"
-        Scale of numbers given the code: learned per cell, or 1 in standardised units as
-        in the paper. With "fixed", ``sample`` leaves that noise out, since a standard
-        deviation of a whole column is no belief about a cell.
+        Scale of Gaussian numbers given the code: learned per cell, or 1 in standardised
+        units as in the paper. With "fixed", ``sample`` leaves that noise out, since a
+        standard deviation of a whole column is no belief about a cell.
     min_sigma : float, default=0.01
         Floor of a learned scale, in standardised units.
     alpha : float, default=1.0
@@ -86,7 +87,7 @@ class VAEACImputer(DensityImputer):
         "half", "center" or "pattern", and what `skimpute.masks` holds.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
-        ``transform``; on a grid it is ignored.
+        ``transform``; on a grid, and with ``likelihood="bernoulli"``, it is ignored.
     n_validation_importance : int, default=10
         Importance samples of the validation score.
     n_models : int, default=1
@@ -301,11 +302,16 @@ class VAEACImputer(DensityImputer):
     @property
     def _scaling(self):
         if self.likelihood == "bernoulli":
-            return "range"
+            return "ranges" if self.grid_shape is None else "range"
         return "columns" if self.grid_shape is None else "together"
 
+    @property
+    def _validation_rows(self):
+        return TableSource.validation_rows if self.grid_shape is None else 64
+
     def _join_target(self, values, y):
-        return super()._join_target(values, None if self.grid_shape else y)
+        plain = self.grid_shape is None and self.likelihood == "gaussian"
+        return super()._join_target(values, y if plain else None)
 
     def _mask(self):
         mask = super()._mask()
@@ -314,7 +320,7 @@ class VAEACImputer(DensityImputer):
         return Thinned(mask) if self.variant == "um" else mask
 
     def _draw_rows(self, table, keys, n_imputations):
-        if self.variant == "um":
+        if self.module_.in_turn:
             return draw_rows(self, table, keys, n_imputations)
         return super()._draw_rows(table, keys, n_imputations)
 
@@ -331,61 +337,8 @@ class VAEACImputer(DensityImputer):
             )
         return table.clip(0.0, 1.0)
 
-    def _refuse(self, n_categories):
-        """Refuse tables and parameters that do not go together."""
-        n_columns = len(n_categories)
-        if self.grid_shape is not None:
-            shape = tuple(self.grid_shape)
-            if len(shape) not in (2, 3) or np.prod(shape) != n_columns:
-                raise ValueError(
-                    "grid_shape must be (height, width) or (height, width, channels) "
-                    f"with as many values as X has columns, {n_columns}, got {shape}."
-                )
-            if self.n_models > 1 or self.backbone == "gaussian":
-                raise ValueError(
-                    "Images take n_models=1 and no backbone, got "
-                    f"n_models={self.n_models} and backbone={self.backbone!r}."
-                )
-        if self.likelihood == "bernoulli" and self.backbone == "gaussian":
-            raise ValueError(
-                "likelihood='bernoulli' takes no backbone, got backbone='gaussian'."
-            )
-        numbers_only = self.grid_shape is not None or self.likelihood == "bernoulli"
-        if numbers_only and n_categories.any():
-            raise ValueError(
-                "grid_shape and likelihood='bernoulli' are for numbers alone, got "
-                f"{(n_categories > 0).sum()} categorical columns. Encode them first."
-            )
-
     def _build_module(self, n_categories):
-        self._refuse(n_categories)
-        narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
-        gaussian = self.grid_shape is None and self.likelihood == "gaussian"
-        backbone = self.backbone == "gaussian" or (
-            self.backbone == "auto" and narrow and gaussian
-        )
-        kl_warmup = self.kl_warmup
-        if kl_warmup == "auto":  # with the backbone the code is in use from the start
-            kl_warmup = 0.0 if backbone else 0.5
-        return VAEAC(
-            n_categories,
-            self.latent_dim,
-            self.width,
-            self.depth if self.grid_shape is None else self.n_blocks,
-            grid_shape=self.grid_shape,
-            n_channels=self.n_channels,
-            likelihood=self.likelihood,
-            sigma=self.sigma,
-            min_sigma=self.min_sigma,
-            alpha=self.alpha if self.variant == "vaeac" else 0.0,
-            sample_latent=self.variant not in ("nn", "um"),
-            sigma_mu=self.sigma_mu,
-            sigma_sigma=self.sigma_sigma,
-            kl_warmup=kl_warmup,
-            backbone=backbone,
-            n_members=self.n_models,
-            n_importance=self.n_validation_importance,
-        )
+        return build_module(self, n_categories)
 
     def log_prob(self, X, scored=None, n_importance=100, estimator="is"):
         """Log density of cells given the others, gaps integrated out.
@@ -406,14 +359,16 @@ class VAEACImputer(DensityImputer):
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            Nats, in the units of the data; 0 where nothing is scored.
+            Nats, in the units of the data; 0 where nothing is scored. With
+            ``likelihood="bernoulli"`` log probabilities, of values between the ends
+            minus a cross-entropy: not to be compared with densities.
 
         Raises
         ------
         ValueError
             If ``scored`` has another shape than X, or a parameter is impossible.
         """
-        if self.sigma == "fixed":
+        if self.sigma == "fixed" and self.likelihood == "gaussian":
             warnings.warn(
                 "With sigma='fixed' the density is that of the prediction plus noise "
                 "of one standard deviation of each column; use sigma='learned' for "
@@ -424,7 +379,9 @@ class VAEACImputer(DensityImputer):
         weights, shift, any_scored = self._log_weights(
             X, scored, n_importance, estimator
         )
-        log_prob = logsumexp(weights, axis=0) - np.log(len(weights)) + shift
+        # Row by row in memory: sums are then the same in any company.
+        total = logsumexp(np.ascontiguousarray(weights.T), axis=1)
+        log_prob = total - np.log(len(weights)) + shift
         return np.where(any_scored, log_prob, 0.0)
 
     @available_if(_has_proposal)
@@ -473,8 +430,9 @@ class VAEACImputer(DensityImputer):
         keys = noise.row_keys(values, 0)
 
         def decode(rows, shown, row_keys):
-            latent = noise.normals(row_keys, n_draws, self.latent_dim)
+            latent = noise.normals(row_keys, n_draws, self.module_.latent_dim)
             batch = self._batch(rows, shown)
+            batch.target = batch.observed & ~batch.context
             made = self.module_.reconstruct(
                 batch, bridge.to_tensor(latent, self.device_)
             )
@@ -504,7 +462,7 @@ class VAEACImputer(DensityImputer):
 
     def _weigh_rows(self, table, context, keys, n_importance, estimator="is"):
         """Log importance weights of known cells beyond the context, in pieces."""
-        if self.variant == "um":
+        if self.module_.in_turn:
             return log_weights(self, table, context, keys, int(n_importance))
         n_draws = -(-int(n_importance) // self.n_models) * self.n_models
         step = max(_DRAWS_AT_ONCE // self.n_models, 1) * self.n_models
@@ -516,9 +474,8 @@ class VAEACImputer(DensityImputer):
 
     def _log_weights_of(self, table, context, keys, start, stop, estimator):
         def weigh(rows, shown, row_keys):
-            latent = noise.normals(
-                row_keys, stop - start, self.latent_dim, first_draw=start
-            )
+            d_latent = self.module_.latent_dim
+            latent = noise.normals(row_keys, stop - start, d_latent, first_draw=start)
             batch = self._batch(rows, shown)
             batch.target = batch.observed & ~batch.context
             noises = bridge.to_tensor(latent, self.device_)

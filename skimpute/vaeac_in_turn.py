@@ -49,6 +49,9 @@ def draw_rows(imputer, table, keys, n_imputations):
     drawn : ndarray of shape (n_imputations, n_samples, width)
     """
     width = table.shape[1]
+    # Columns of one value, or none, were never seen: nothing is drawn there.
+    unseen = np.concatenate([e.constant | e.empty for e in imputer._encoders])
+    unseen = bridge.to_tensor(unseen, imputer.device_, torch.bool)
 
     def piece(draws):
         n_draws = draws[1] - draws[0]
@@ -57,8 +60,9 @@ def draw_rows(imputer, table, keys, n_imputations):
             batch = _repeated(imputer, rows, None, n_draws)
             order = _chance(imputer, row_keys, draws, width)
             uniforms = _chance(imputer, row_keys, draws, width, first_dim=width)
-            order = order_of(order, ~batch.context)
-            drawn = draw_in_turn(imputer.module_, batch, order, uniforms)
+            hidden = ~batch.context & ~unseen
+            order = order_of(order, hidden)
+            drawn = draw_in_turn(imputer.module_, batch, order, hidden, uniforms)
             return (bridge.to_numpy(drawn.view(n_draws, len(rows), width)),)
 
         return imputer._in_blocks(draw, table, keys, axes=[1])[0]

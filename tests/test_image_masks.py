@@ -73,7 +73,13 @@ def test_line_shows_rows_on_end_at_every_height():
     assert len(counts) == 10 and abs(counts / 500 - 1).max() < 0.2
 
 
-@pytest.mark.parametrize("n_shown", [-1, 13])
+def test_lines_of_small_images_hide_something():
+    for height in (2, 3, 5):
+        hidden = hidden_by(Line((height, 4)), 20)
+        assert (hidden.any(axis=2).sum(axis=1) == height - height // 2).all()
+
+
+@pytest.mark.parametrize("n_shown", [-1, 13, 1.5])
 def test_impossible_line_is_refused(n_shown):
     with pytest.raises(ValueError, match="n_shown"):
         Line(SHAPE, n_shown)
@@ -175,6 +181,13 @@ def test_centre_is_the_middle_half():
 def test_boxes_outside_are_refused(box):
     with pytest.raises(ValueError, match="within grid_shape"):
         Boxes(SHAPE, [box])
+
+
+def test_no_boxes_and_unknown_ones_are_refused():
+    with pytest.raises(ValueError, match="at least one box"):
+        Boxes(SHAPE, [])
+    with pytest.raises(ValueError, match="names must be among O1, O2"):
+        Boxes.occlusions(SHAPE, ["O7"])
 
 
 # -- pattern

@@ -16,6 +16,7 @@ METHODS = {
     "vaeac",
     "vaeac_predictors",
     "vaeac_in_turn",
+    "vaeac_parameters",
     "convcnp",
     "convcnp_imputer",
     "cnp",
@@ -130,7 +131,7 @@ ARROWS = {
     "nn": {"nn"},
     **{method: {"core", "nn", *ROOMS} for method in METHODS},
     # One method in several files.
-    "vaeac": {"core", "nn", "vaeac_in_turn", *ROOMS},
+    "vaeac": {"core", "nn", "vaeac_in_turn", "vaeac_parameters", *ROOMS},
     "vaeac_predictors": {"core", "vaeac", *ROOMS},
     "cgml": {"core", "cgml_imputer", "cgml_parameters", *ROOMS},
     "cgml_imputer": {"core", "cgml_parameters", *ROOMS},

@@ -169,6 +169,48 @@ def test_values_outside_the_range_are_warned_of(images):
     assert np.nanmax(made) == 7.0
 
 
+def test_bernoulli_columns_have_a_range_each():
+    rng = np.random.default_rng(0)
+    rows = (rng.random((300, 5)) < 0.5) * [1.0, 100.0, 0.0, 1.0, 1.0] + [0, 0, 7, 0, 0]
+    rows[:, 4] = np.nan
+    imputer = VAEACImputer(
+        likelihood="bernoulli", max_epochs=30, device="cpu", random_state=0
+    ).fit(rows, np.arange(300))
+    nothing = np.full((1, 5), np.nan)
+    draws = imputer.sample(nothing, 200, random_state=0)[:, 0]
+    assert abs(draws[:, :2].mean(axis=0) - [0.5, 50]).max() < 10
+    assert 0.3 < draws[:, 0].mean() < 0.7
+    np.testing.assert_array_equal(imputer.transform(nothing)[:, [2, 4]], [[7, 0]])
+    assert imputer.log_prob(rows[:5] * [1, 1, np.nan, 1, 1]) == pytest.approx(
+        imputer.log_prob(rows[:5]), abs=0.1
+    )
+
+
+def test_reconstructions_of_rows_with_gaps_start_from_the_normal():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 1)) + 0.3 * rng.normal(size=(400, 5))
+    imputer = VAEACImputer(max_epochs=5, device="cpu", random_state=0).fit(rows)
+    holes = rows.copy()
+    holes[:, 2:] = np.nan
+    error = np.sqrt(np.mean((imputer.reconstruct(holes) - rows) ** 2, axis=0))
+    assert error[:2].max() < 0.35 and error[2:].max() < 0.6
+
+
+def test_parameters_set_after_fit_wait_for_the_next_one(images):
+    imputer = VAEACImputer(**QUICK).fit(images)
+    before = imputer.log_prob(images), imputer.sample(images[:, :] * np.nan, 2, 0)
+    imputer.set_params(latent_dim=7, variant="um")
+    np.testing.assert_array_equal(imputer.log_prob(images), before[0])
+    np.testing.assert_array_equal(imputer.sample(images * np.nan, 2, 0), before[1])
+    assert np.isfinite(VAEACImputer(**QUICK).fit(images).reconstruct(images)).all()
+
+
+def test_a_log_probability_alone_is_that_among_others(images):
+    imputer = VAEACImputer(**QUICK).fit(images)
+    alone = [imputer.log_prob(images[i : i + 1])[0] for i in range(3)]
+    np.testing.assert_array_equal(imputer.log_prob(images)[:3], alone)
+
+
 def test_y_is_ignored_on_a_grid(images):
     imputer = VAEACImputer(**QUICK).fit(images, np.arange(30))
     assert imputer.transform(images).shape == (30, 16)
@@ -178,7 +220,10 @@ def test_y_is_ignored_on_a_grid(images):
     ("options", "message"),
     [
         ({"grid_shape": (4, 5)}, "as many values as X has columns, 16"),
-        ({"grid_shape": (16,)}, "grid_shape must be"),
+        ({"grid_shape": (16,)}, "whole numbers >= 1"),
+        ({"grid_shape": (4, 4.0)}, "whole numbers >= 1"),
+        ({"grid_shape": (-4, -4)}, "whole numbers >= 1"),
+        ({"grid_shape": None, "variant": "um", "n_models": 3}, "n_models=1"),
         ({"n_models": 2}, "n_models=1"),
         ({"backbone": "gaussian"}, "no backbone"),
         (

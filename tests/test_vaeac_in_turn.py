@@ -69,6 +69,19 @@ def test_a_row_alone_is_the_row_among_others(fitted):
     assert (together[:, known] == holes[known]).all()
 
 
+def test_columns_of_one_value_do_not_disturb_draws():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(800, 1)) + 0.6 * rng.normal(size=(800, 3))
+    padded = np.hstack([rows, np.full((800, 10), 4.0)])
+    holes = np.full((1, 13), np.nan)
+    holes[0, 0] = 1.0
+    options = {**OPTIONS, "variant": "um", "backbone": "auto"}
+    plain = VAEACImputer(**options).fit(rows).sample(holes[:, :3], 400, 0)[:, 0, 1:]
+    draws = VAEACImputer(**options).fit(padded).sample(holes, 400, 0)[:, 0]
+    assert (draws[:, 3:] == 4).all()
+    assert draws[:, 1:3].std() == pytest.approx(plain.std(), rel=0.15)
+
+
 def test_draws_in_pieces_are_those_of_one_pass(fitted, monkeypatch):
     rows, holes = make_pairs(10), np.full((3, 3), np.nan)
     whole = fitted.log_prob(rows, n_importance=9), fitted.sample(holes, 9, 0)

@@ -99,8 +99,16 @@ class Moments:
             np.full(n_columns, spread),
         )
 
+    def finish_ranges(self):
+        """As :meth:`finish`, such that a column's least value is 0, its greatest 1."""
+        unit = np.where(self.unit > 0, self.unit, 1.0)
+        seen = self.count > 0
+        low = np.where(seen, self.low, 0.0) / unit
+        width = np.where(seen, self.high, 0.0) / unit - low
+        return unit, low, np.where(width > 0, width, 1.0)
+
     def finish_range(self):
-        """As :meth:`finish`, such that the least value is 0 and the greatest 1."""
+        """As :meth:`finish`, such that the least of all values is 0, the greatest 1."""
         unit = self.unit.max(initial=0.0) or 1.0
         seen = self.count > 0
         low = self.low[seen].min(initial=np.inf) if seen.any() else 0.0
@@ -133,8 +141,9 @@ class TableEncoder:
         Whether columns without any value in ``fit`` stay in the table.
     min_value, max_value : float or array-like of shape (n_features,), default=-+inf
         Bounds of imputed numbers.
-    scaling : {"columns", "together", "centred", "range"}, default="columns"
-        Whether every numeric column has its own mean and spread, or all have the same
+    scaling : {"columns", "ranges", "together", "centred", "range"}, default="columns"
+        Whether every numeric column has its own mean and spread ("ranges": goes from 0
+        to 1), or all have the same
         ones, since they are values of one function at several places; "centred" takes
         each column's mean away, and one spread of what is left; "range" makes 0 of the
         least of all values and 1 of the greatest. Then no column counts as empty or
@@ -200,8 +209,11 @@ class TableEncoder:
         self.categorical = categorical
         self.empty = np.where(categorical, ~seen, self._moments.count == 0)
         self.integer = np.array([c.integer for c in self.columns])
+        own = self.scaling in ("columns", "ranges")
         if self.scaling == "columns":
             scaling = self._moments.finish()
+        elif self.scaling == "ranges":
+            scaling = self._moments.finish_ranges()
         elif self.scaling == "range":
             scaling = self._moments.finish_range()
         else:
@@ -215,7 +227,7 @@ class TableEncoder:
         low, high = self._moments.low, self._moments.high
         self.constants = np.where(self._moments.count > 0, low, self.mean_)
         self.constant = ~categorical & ~self.empty & (low == high)
-        if self.scaling != "columns" and (self._moments.count > 0).any():
+        if not own and (self._moments.count > 0).any():
             together = self.scaling != "centred"
             varies = high.max() > low.min() if together else (high > low).any()
             self.constant = ~categorical & (not varies)

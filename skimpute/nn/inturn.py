@@ -55,7 +55,7 @@ def _own(batch):
     )
 
 
-def draw_in_turn(module, batch, order, uniforms):
+def draw_in_turn(module, batch, order, hidden, uniforms):
     """Draw hidden cells, each given the known ones and those drawn before it.
 
     Parameters
@@ -66,6 +66,8 @@ def draw_in_turn(module, batch, order, uniforms):
         Rows with their context.
     order : Tensor of shape (n_rows, n_columns), int64
         Hidden cells first, from :func:`order_of`.
+    hidden : Tensor of shape (n_rows, n_columns), bool
+        Cells to draw, none of them in the context.
     uniforms : Tensor of shape (n_rows, n_columns)
         In (0, 1), one per cell.
 
@@ -74,7 +76,7 @@ def draw_in_turn(module, batch, order, uniforms):
     values : Tensor of shape (n_rows, n_columns)
         The whole rows.
     """
-    batch, hidden = _own(batch), ~batch.context
+    batch = _own(batch)
     for cell, rows in _turns(module, batch, order, hidden):
         drawn = rows.draw(uniforms[None])[0].gather(1, cell)
         known = batch.values.gather(1, cell)

@@ -82,9 +82,8 @@ def test_draws_see_those_before_them():
     batch.context[:] = False
     order = torch.tensor([[0, 1]]).expand(n_rows, -1)
     values = batch.values.clone()
-    drawn = draw_in_turn(
-        Chain(2), batch, order, uniform(n_rows, 2, seed=3, dtype=torch.float64)
-    )
+    uniforms = uniform(n_rows, 2, seed=3, dtype=torch.float64)
+    drawn = draw_in_turn(Chain(2), batch, order, ~batch.context, uniforms)
     first, second = drawn.T
     assert float(first.std()) == pytest.approx(SCALE, rel=0.03)
     slope = (first * second).mean() / first.square().mean()
@@ -97,8 +96,12 @@ def test_draws_see_those_before_them():
 def test_known_cells_stay():
     batch = batch_of()
     order = order_of(uniform(7, 5, dtype=torch.float64), ~batch.context)
-    drawn = draw_in_turn(Chain(5), batch, order, uniform(7, 5, dtype=torch.float64))
-    torch.testing.assert_close(drawn[batch.context], batch.values[batch.context])
+    hidden = ~batch.context
+    hidden[:, 2] = False  # nothing is known of it, nor asked for
+    drawn = draw_in_turn(
+        Chain(5), batch, order, hidden, uniform(7, 5, dtype=torch.float64)
+    )
+    torch.testing.assert_close(drawn[~hidden], batch.values[~hidden])
 
 
 def test_nothing_to_do():

@@ -1,0 +1,88 @@
+"""What the parameters of VAEACImputer make of its networks, and what they cannot."""
+
+import math
+
+import numpy as np
+
+from skimpute.image_masks import image_shape
+from skimpute.nn.vaeac import VAEAC
+
+_WIDEST_BACKBONE = 150
+
+
+def build_module(p, n_categories):
+    """Networks of an imputer's parameters, for columns of these kinds.
+
+    Parameters
+    ----------
+    p : VAEACImputer
+    n_categories : ndarray of shape (n_columns,), int
+        0 for a number.
+
+    Returns
+    -------
+    module : VAEAC
+
+    Raises
+    ------
+    ValueError
+        If the parameters do not go together, or not with the table.
+    """
+    _refuse(p, n_categories)
+    narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
+    gaussian = p.grid_shape is None and p.likelihood == "gaussian"
+    backbone = p.backbone == "gaussian" or (
+        p.backbone == "auto" and narrow and gaussian
+    )
+    kl_warmup = p.kl_warmup
+    if kl_warmup == "auto":  # with the backbone the code is in use from the start
+        kl_warmup = 0.0 if backbone else 0.5
+    module = VAEAC(
+        n_categories,
+        p.latent_dim,
+        p.width,
+        p.depth if p.grid_shape is None else p.n_blocks,
+        grid_shape=p.grid_shape,
+        n_channels=p.n_channels,
+        likelihood=p.likelihood,
+        sigma=p.sigma,
+        min_sigma=p.min_sigma,
+        alpha=p.alpha if p.variant == "vaeac" else 0.0,
+        sample_latent=p.variant not in ("nn", "um"),
+        sigma_mu=p.sigma_mu,
+        sigma_sigma=p.sigma_sigma,
+        kl_warmup=kl_warmup,
+        backbone=backbone,
+        n_members=p.n_models,
+        n_importance=p.n_validation_importance,
+    )
+    module.in_turn = p.variant == "um"
+    return module
+
+
+def _refuse(p, n_categories):
+    """Refuse tables and parameters that do not go together."""
+    n_columns, n_labels = len(n_categories), int((n_categories > 0).sum())
+    if p.grid_shape is not None:
+        if math.prod(image_shape(p.grid_shape)) != n_columns:
+            raise ValueError(
+                f"grid_shape={p.grid_shape} must have as many values as X has "
+                f"columns, {n_columns}."
+            )
+        if p.n_models > 1 or p.backbone == "gaussian":
+            raise ValueError(
+                "Images take n_models=1 and no backbone, got "
+                f"n_models={p.n_models} and backbone={p.backbone!r}."
+            )
+    if p.likelihood == "bernoulli" and p.backbone == "gaussian":
+        raise ValueError(
+            "likelihood='bernoulli' takes no backbone, got backbone='gaussian'."
+        )
+    if p.variant == "um" and p.n_models > 1:
+        raise ValueError(f"variant='um' takes n_models=1, got n_models={p.n_models}.")
+    if n_labels and (p.grid_shape is not None or p.likelihood == "bernoulli"):
+        raise ValueError(
+            "grid_shape and likelihood='bernoulli' are for numbers alone, got "
+            f"{n_labels} categorical columns. Encode them first; of booleans, "
+            "X.astype(float) will do."
+        )
