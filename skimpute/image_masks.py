@@ -77,7 +77,7 @@ class ImageMask(MaskGenerator):
 
 
 class Line(ImageMask):
-    """All but some rows of pixels on end, at a random height [1]_.
+    """All but some rows of pixels on end, at a random height (Ivanov et al. 2019).
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class Line(ImageMask):
 
 
 class Rectangle(ImageMask):
-    """One rectangle between two random pixels, its corners [1]_.
+    """One rectangle between two random pixels, its corners (Ivanov et al. 2019).
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class Rectangle(ImageMask):
 
 
 class Half(ImageMask):
-    """One half of each image: left, right, top or bottom, as often as the others [1]_.
+    """The left, right, upper or lower half, each as often (Ivanov et al. 2019).
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ class Boxes(ImageMask):
 
     @classmethod
     def occlusions(cls, grid_shape, names=tuple(OCCLUSIONS)):
-        """Boxes O1 to O6 of [1]_ (Table 6), scaled from 128 x 128 to the image.
+        """Boxes O1 to O6 of Ivanov et al. (2019), Table 6, scaled to the image.
 
         Parameters
         ----------
@@ -302,7 +302,7 @@ class Boxes(ImageMask):
 
 
 class Pattern(ImageMask):
-    """Irregular spots, a fifth to three tenths of the image [2]_.
+    """Irregular spots, a fifth to three tenths of the image (Pathak et al. 2016).
 
     Coarse noise is enlarged smoothly to a large picture; its dark places are hidden.
     Each image gets the spots of another window of that picture.
@@ -317,7 +317,8 @@ class Pattern(ImageMask):
     Notes
     -----
     The large picture has 1,000 x 1,000 pixels, and is the same for all. Windows are
-    drawn from all those with as much hidden as allowed; [2]_ draws until it finds one.
+    drawn from all those with as much hidden as allowed; the paper draws until it finds
+    one.
 
     Examples
     --------
