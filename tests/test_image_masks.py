@@ -120,6 +120,12 @@ def test_rectangles_have_the_law_of_random_corners():
     assert abs(hidden.mean(axis=0) - pixels).max() < 0.02
 
 
+def test_single_pixels_are_as_rare_as_two_equal_corners():
+    sizes = hidden_by(Rectangle((4, 4), (0, 1)), 20000).sum(axis=(1, 2))
+    assert abs((sizes == 1).mean() - 1 / 16) < 0.008
+    assert abs((sizes == 16).mean() - 4 / 256) < 0.005
+
+
 def test_sides_of_rectangles_have_a_least_length():
     hidden = hidden_by(Rectangle(SHAPE, min_side=5))
     assert hidden.any(axis=2).sum(axis=1).min() == 5

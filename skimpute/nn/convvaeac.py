@@ -114,7 +114,7 @@ class Ladder:
 
 def halved(maps):
     """Means of two by two places; an odd last row or column stands for two."""
-    return avg_pool2d(maps, 2, ceil_mode=True, count_include_pad=False)
+    return avg_pool2d(maps, 2, ceil_mode=True)
 
 
 def doubled(maps, size):
