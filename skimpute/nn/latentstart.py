@@ -7,6 +7,9 @@ from torch.nn.functional import leaky_relu, normalize
 from skimpute.nn.heads import LOG_SQRT_2PI
 from skimpute.nn.mlp import Linear
 
+# Of three answers of the toy, with .03, .1, .2 and .3 of their draws 99, 98, 96 and 92 %
+# met a curve, and shares were off by .064, .055, .042 and .041 (two to four seeds).
+_PLACE_STD = 0.2
 _LEAST_LOG_STD, _MOST_LOG_STD = -4.0, 1.0
 
 
@@ -22,6 +25,12 @@ class Sphere(nn.Module):
         nowhere = (normals == 0).all(-1, keepdim=True)  # the middle of the normal law
         return normalize(normals + nowhere, dim=-1)
 
+    def in_one_place(self, normals):
+        """Points about the first axis from standard normal numbers (..., d)."""
+        axis = torch.zeros_like(normals)
+        axis[..., 0] = 1.0
+        return self.project(axis + _PLACE_STD * normals)
+
 
 class Box(nn.Module):
     """Vectors whose coordinates lie in [-1, 1]."""
@@ -33,6 +42,10 @@ class Box(nn.Module):
     def uniform(self, normals):
         """Uniform points from standard normal numbers (..., d)."""
         return 2 * torch.special.ndtr(normals) - 1
+
+    def in_one_place(self, normals):
+        """Points about the middle from standard normal numbers (..., d)."""
+        return self.project(_PLACE_STD * normals)
 
 
 MANIFOLDS = {"sphere": Sphere, "box": Box}

@@ -234,6 +234,15 @@ def test_box_keeps_latent_vectors_within():
     assert points.var(0).numpy() == pytest.approx([1 / 3, 1 / 3], abs=0.01)
 
 
+@pytest.mark.parametrize("manifold", [Sphere(), Box()])
+def test_walks_set_out_from_one_place(manifold):
+    points = manifold.in_one_place(torch.randn(5000, 3, generator=seeded()))
+    torch.testing.assert_close(points, manifold.project(points))
+    assert 0.02 < points.std(0).max() < 0.25
+    spread = manifold.uniform(torch.randn(5000, 3, generator=seeded())).std(0)
+    assert (points.std(0) < spread / 2).all()
+
+
 # -- objectives
 
 
@@ -242,7 +251,7 @@ def test_generator_stage_teaches_each_network_by_its_own_error():
     module, batch = make_module(), make_batch(n_rows=40)
     noise = module._noise(1, batch, seeded())[0]
     state, truth = module.encode(batch), module.truth(batch)
-    path = module.walk(state.detached(), truth, module._anywhere(noise))
+    path = module.walk(state.detached(), truth, module._leave(noise))
     module._motion_error(state.detached().code, path).sum().backward()
     assert all(p.grad is not None for p in module.motion.parameters())
     for network in (module.encoder, module.generator, module.start):
