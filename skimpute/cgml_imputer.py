@@ -162,7 +162,8 @@ class CGMLImputer(NeuralImputer):
     step costs about ``n_inner`` passes of the generator more than one of a plain
     network; a draw costs ``n_infer`` passes of the motion.
 
-    Differences from [1]_: starts are learned (the paper starts anywhere); the motion
+    Differences from [1]_: starts are learned, and walks of training set out from one
+    place (the paper starts anywhere); the motion
     learns increments, not where z goes, of a quarter of the rows, in one step for all
     steps of their walks, and once more when the generator is finished; squared errors
     for it, whose middle is the expectation that section 2 speaks of; a Huber error,

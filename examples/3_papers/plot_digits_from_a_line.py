@@ -18,7 +18,7 @@ import time
 import numpy as np
 from sklearn.datasets import load_digits
 
-from skimpute import VAEACImputer
+from skimpute import GAINImputer, VAEACImputer
 from skimpute.masks import Line
 from skimpute.plotting import plot_images
 
@@ -40,14 +40,24 @@ options = {
 vaeac = VAEACImputer(**options).fit(train)
 plain = VAEACImputer(**options, variant="nn").fit(train)
 in_turn = VAEACImputer(**options, variant="um").fit(train)
+gain = GAINImputer(training_mask=0.0, max_epochs=80, device="cpu", random_state=0).fit(
+    line.hide(train, random_state=1)
+)
 
 # %%
 # Draws of each. Where pixels are drawn by themselves, digits fall apart. The universal
-# marginalizer takes such predictions in turn, each pixel given those before it.
+# marginalizer takes such predictions in turn, each pixel given those before it. GAIN
+# learns from the two rows alone, as its paper has it: nothing tells it what goes with
+# them, and it does not find out (appendix D.4).
 
 holes = line.hide(test, random_state=0)
 lines, labels = [holes[:12]], ["known"]
-for name, imputer in {"VAEAC": vaeac, "alone": plain, "in turn": in_turn}.items():
+for name, imputer in {
+    "VAEAC": vaeac,
+    "alone": plain,
+    "in turn": in_turn,
+    "GAIN": gain,
+}.items():
     lines += list(imputer.sample(holes[:12], 3, random_state=0))
     labels += [name, "", ""]
 plot_images([*lines, test[:12]], (8, 8), labels=[*labels, "truth"], vmin=0, vmax=1)

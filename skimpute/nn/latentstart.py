@@ -7,7 +7,7 @@ from torch.nn.functional import leaky_relu, normalize
 from skimpute.nn.heads import LOG_SQRT_2PI
 from skimpute.nn.mlp import Linear
 
-# Of three answers of the toy, with .03, .1, .2 and .3 of their draws 99, 98, 96 and 92 %
+# Of three answers of the toy: with .03, .1, .2 and .3 99, 98, 96 and 92 % of the draws
 # met a curve, and shares were off by .064, .055, .042 and .041 (two to four seeds).
 _PLACE_STD = 0.2
 _LEAST_LOG_STD, _MOST_LOG_STD = -4.0, 1.0
