@@ -10,7 +10,8 @@ from skimpute.core import bridge, noise
 from skimpute.core.batch import TableSource
 from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_count
 from skimpute.core.neural import DensityImputer
-from skimpute.masks import Thinned, image_mask
+from skimpute.image_masks import image_shape
+from skimpute.masks import MCAR, Pointwise, Thinned, image_mask
 from skimpute.vaeac_in_turn import draw_rows, log_weights
 from skimpute.vaeac_parameters import build_module
 
@@ -83,8 +84,9 @@ class VAEACImputer(DensityImputer):
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 1), or the gaps of another row; of
         images pixels at random, boxes, halves, the gaps of other rows, and sometimes
-        everything. Others are "resample", a rate, of images "line", "rectangle",
-        "half", "center" or "pattern", and what `skimpute.masks` holds.
+        everything. Others are "resample", a rate (of images, of whole pixels), of
+        images "line", "rectangle", "half", "center" or "pattern", and what
+        `skimpute.masks` holds.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``; on a grid, and with ``likelihood="bernoulli"``, it is ignored.
@@ -315,8 +317,11 @@ class VAEACImputer(DensityImputer):
 
     def _mask(self):
         mask = super()._mask()
-        if self.grid_shape is not None and self.training_mask == "auto":
-            mask = image_mask(self.grid_shape)
+        if self.grid_shape is not None and isinstance(self.training_mask, str | Real):
+            if self.training_mask == "auto":
+                mask = image_mask(self.grid_shape)
+            elif isinstance(mask, MCAR):  # whole pixels
+                mask = Pointwise(mask, image_shape(self.grid_shape)[2])
         return Thinned(mask) if self.variant == "um" else mask
 
     def _draw_rows(self, table, keys, n_imputations):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from skimpute import VAEACImputer
 from skimpute.core import noise
@@ -238,3 +239,12 @@ def test_y_is_ignored_on_a_grid(images):
 def test_what_does_not_go_together_is_refused(images, options, message):
     with pytest.raises(ValueError, match=message):
         VAEACImputer(**{**QUICK, **options}).fit(images)
+
+
+def test_a_rate_hides_whole_pixels_of_images_with_channels():
+    imputer = VAEACImputer(grid_shape=(4, 2, 3), training_mask=0.5)
+    observed = torch.ones(200, 24, dtype=torch.bool)
+    shown = imputer._mask().context(observed, torch.Generator().manual_seed(0))
+    pixels = shown.view(200, 8, 3)
+    assert (pixels.all(2) == pixels.any(2)).all()
+    assert 0.4 < shown.float().mean() < 0.6
