@@ -75,7 +75,7 @@ def make(method, seed, n_epochs=N_EPOCHS):
         "validation_fraction": 0.05,
         "kl_warmup": 0.0,
     }
-    return imputer(**options, max_epochs=n_epochs, random_state=seed)
+    return imputer(**options, max_epochs=n_epochs, device="cpu", random_state=seed)
 
 
 def converge(method, seed, train):

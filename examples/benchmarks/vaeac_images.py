@@ -29,6 +29,7 @@ difference of two, per hidden pixel; CRPS and energy score of 20 draws; how ofte
 One JSON line per finished cell; started again, the script goes on from there::
 
     python examples/benchmarks/vaeac_images.py --parts mixture line
+    python examples/benchmarks/vaeac_images.py --parts line --blocks 4 --device cuda
 """
 
 import argparse
@@ -59,7 +60,7 @@ ALPHAS = {"alpha 1": 1.0, "alpha 0.99": 0.99, "alpha 0.9": 0.9}
 DIGITS = {
     "grid_shape": (28, 28), "likelihood": "bernoulli", "training_mask": "line",
     "latent_dim": 16, "batch_size": 128, "learning_rate": 1e-3, "kl_warmup": 0.3,
-    "validation_fraction": 0.01, "device": "cpu",
+    "validation_fraction": 0.01,
 }  # fmt: skip
 LINE = {"VAEAC": {}, "GSNN": {"variant": "gsnn"}, "UM": {"variant": "um"}}
 FIELDS = {
@@ -155,16 +156,24 @@ def naive_bayes(train, labels, test, scored):
     return both - logsumexp(log_prior + given, axis=1)
 
 
-def run_line(method, seed, data, n_train, n_epochs):
+def run_line(method, seed, args):
     """Scores of one model of digits."""
-    train, labels, test = binarised(data, n_train)
+    n_epochs, n_blocks, n_train = args.epochs, args.blocks, args.n_train
+    train, labels, test = binarised(args.data, n_train)
     holes = Line((28, 28)).hide(test, random_state=0)
     scored = np.isnan(holes)
     if method == "naive Bayes":
         return {"exact": -naive_bayes(train, labels, test, scored).mean()}
     model, seconds = fit_once(
-        f"line-{method}-{n_epochs}-{seed}",
-        VAEACImputer(**DIGITS, **LINE[method], max_epochs=n_epochs, random_state=seed),
+        f"line-{method}-{n_epochs}-{n_blocks}-{seed}",
+        VAEACImputer(
+            **DIGITS,
+            **LINE[method],
+            n_blocks=n_blocks,
+            max_epochs=n_epochs,
+            device=args.device,
+            random_state=seed,
+        ),
         train,
     )
     cell = {"cpu_seconds": seconds, "n_train": n_train}
@@ -249,9 +258,8 @@ def cells_of(part, seed, args):
             for name, alpha in ALPHAS.items()
         }
     if part == "line":
-        size = args.data, args.n_train, args.epochs
         return {
-            name: lambda name=name: [run_line(name, seed, *size)]
+            name: lambda name=name: [run_line(name, seed, args)]
             for name in [*LINE, "naive Bayes"]
         }
     return {
@@ -260,10 +268,11 @@ def cells_of(part, seed, args):
     }
 
 
-def last_table(part, n_epochs):
+def last_table(part, args):
     """Name of the last table of a part: it is there when the part is done."""
-    if part == "line" and n_epochs != EPOCHS_OF_LINE:
-        return f"line, {n_epochs} epochs"
+    if part == "line":
+        epochs = f", {args.epochs} epochs" * (args.epochs != EPOCHS_OF_LINE)
+        return part + epochs + f", {args.blocks} blocks" * (args.blocks > 1)
     return f"{part}, half" if part in ("faces", "omniglot") else part
 
 
@@ -274,9 +283,9 @@ def main():
     parser.add_argument("--methods", nargs="+", default=None)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--n-train", type=int, default=60_000, help="digits")
-    parser.add_argument(
-        "--epochs", type=int, default=EPOCHS_OF_LINE, help="over the digits"
-    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS_OF_LINE, help="of line")
+    parser.add_argument("--blocks", type=int, default=1, help="of line; the paper's: 4")
+    parser.add_argument("--device", default="cpu", help="of line")
     add_common_arguments(parser, RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -284,7 +293,7 @@ def main():
     done = finished_cells(args.out, ("table", "seed", "method"))
     for seed in args.seeds:
         for part in args.parts:
-            last = last_table(part, args.epochs)
+            last = last_table(part, args)
             for method, run in cells_of(part, seed, args).items():
                 chosen = args.methods is None or method in args.methods
                 if not chosen or (last, seed, method) in done:

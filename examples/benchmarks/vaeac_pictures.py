@@ -33,7 +33,7 @@ def lines_of_digits(data):
     holes = Line((28, 28)).hide(truth, random_state=0)
     lines, labels = [truth, holes], ["truth", "known"]
     for name in LINE:
-        lines += list(load(f"line-{name}-5-0").sample(holes, 3, random_state=0))
+        lines += list(load(f"line-{name}-5-1-0").sample(holes, 3, random_state=0))
         labels += [name, "", ""]
     return lines, labels, (28, 28)
 
