@@ -51,7 +51,7 @@ def to_rgb(pictures):
 imputer = CGMLImputer(
     grid_shape=(8, 8, 3),
     n_channels=16,
-    max_epochs=20,
+    max_epochs=14,
     training_mask=Resample(source=pattern),
     device="cpu",
     random_state=0,

@@ -32,7 +32,7 @@ options = {
     "n_channels": 8,
     "batch_size": 64,
     "learning_rate": 8e-3,
-    "max_epochs": 30,
+    "max_epochs": 20,
     "validation_fraction": 0.05,
     "device": "cpu",
     "random_state": 0,
@@ -40,7 +40,7 @@ options = {
 vaeac = VAEACImputer(**options).fit(train)
 plain = VAEACImputer(**options, variant="nn").fit(train)
 in_turn = VAEACImputer(**options, variant="um").fit(train)
-gain = GAINImputer(training_mask=0.0, max_epochs=80, device="cpu", random_state=0).fit(
+gain = GAINImputer(training_mask=0.0, max_epochs=60, device="cpu", random_state=0).fit(
     line.hide(train, random_state=1)
 )
 

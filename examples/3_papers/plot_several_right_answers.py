@@ -38,7 +38,7 @@ plain = MLPRegressor(hidden_layer_sizes=(64, 64), random_state=0).fit(x[:, None]
 # :class:`~skimpute.CGMLRegressor` answers from a latent vector that moves until it has
 # found an answer. Where it starts decides which.
 
-learned = CGMLRegressor(max_epochs=60, device="cpu", random_state=0)
+learned = CGMLRegressor(max_epochs=36, device="cpu", random_state=0)
 learned.fit(x[:, None], y)
 paper = {"start": "uniform", "draw_noise": None}
 uniform = CGMLRegressor(**paper, max_epochs=60, device="cpu", random_state=0)

@@ -34,7 +34,7 @@ pattern = np.where(upper, np.nan, 1.0)[None]
 imputer = CGMLImputer(
     grid_shape=(8, 8),
     n_channels=16,
-    max_epochs=20,
+    max_epochs=14,
     min_value=0,
     max_value=16,
     training_mask=Resample(source=pattern),
