@@ -47,10 +47,11 @@ class CGMLRegressor(RowRegressor):
         places between two answers, where steps cancel; 0 or None is none.
     start : {"learned", "uniform"}, default="learned"
         Where z starts: drawn from a density, given the row, of where walks of training
-        rows ended; or anywhere, as in [1]_. With "uniform" it is the shape of the
-        latent space that decides how often an answer comes out, not the data: of two
-        answers with shares of 70 and 30 % the rarer came out in 12 % of the
-        draws (mean of five fits of the paper's toy).
+        rows ended, which all set out from one place then; or anywhere, in training too,
+        as in [1]_. With "uniform" it is the shape of the latent space that decides how
+        often an answer comes out, not the data: of two answers with shares of 70 and 30
+        % the rarer came out in 12 % of the draws (mean of five fits of the paper's
+        toy).
     n_components : int, default=8
         Normals in the mixture that is the density of starts.
     draw_noise : {"residual"} or None, default="residual"
@@ -136,9 +137,9 @@ class CGMLRegressor(RowRegressor):
 
     Notes
     -----
-    There is no ``log_prob``. Where features are missing, draws vary as they should, but
-    the shares of answers are not those of the data (measured on the toy). The
-    differences from [1]_ and the cost are those of :class:`CGMLImputer`.
+    There is no ``log_prob``. Where features are missing, draws vary, but not as the
+    data do (measured on the toy). The differences from [1]_ and the cost are those of
+    :class:`CGMLImputer`.
 
     References
     ----------

@@ -45,10 +45,11 @@ class CGMLImputer(NeuralImputer):
         places between two answers, where steps cancel; 0 or None is none.
     start : {"learned", "uniform"}, default="learned"
         Where z starts: drawn from a density, given the row, of where walks of training
-        rows ended; or anywhere, as in [1]_. With "uniform" it is the shape of the
-        latent space that decides how often an answer comes out, not the data: of two
-        answers with shares of 70 and 30 % the rarer came out in 12 % of the
-        draws (mean of five fits of the paper's toy).
+        rows ended, which all set out from one place then; or anywhere, in training too,
+        as in [1]_. With "uniform" it is the shape of the latent space that decides how
+        often an answer comes out, not the data: of two answers with shares of 70 and 30
+        % the rarer came out in 12 % of the draws (mean of five fits of the paper's
+        toy).
     n_components : int, default=8
         Normals in the mixture that is the density of starts.
     draw_noise : {"residual"} or None, default="residual"
@@ -163,15 +164,15 @@ class CGMLImputer(NeuralImputer):
     network; a draw costs ``n_infer`` passes of the motion.
 
     Differences from [1]_: starts are learned, and walks of training set out from one
-    place (the paper starts anywhere); the motion
-    learns increments, not where z goes, of a quarter of the rows, in one step for all
-    steps of their walks, and once more when the generator is finished; squared errors
-    for it, whose middle is the expectation that section 2 speaks of; a Huber error,
-    with which walks come to rest; no batch normalisation; the slope of the motion is
-    not bounded by ``"spectral"``, with which a third of the draws missed the curves of
-    the paper's toy; draws stop before the motion has made them all alike, and may get
-    noise. The paper's settings are ``start="uniform", draw_noise=None, loss="l1",
-    z_loss="l1", n_channels=64, h_dim=4000, hidden_dim=512``.
+    place (the paper starts anywhere); the motion learns increments, not where z goes,
+    of a quarter of the rows, in one step for all steps of their walks, and once more
+    when the generator is finished; squared errors for it, whose middle is the
+    expectation that section 2 speaks of; a Huber error, with which walks come to rest;
+    no batch normalisation; the slope of the motion is not bounded by ``"spectral"``,
+    with which a third of the draws missed the curves of the paper's toy; draws stop
+    before the motion has made them all alike, and may get noise. The paper's settings
+    are ``start="uniform", draw_noise=None, loss="l1", z_loss="l1", n_channels=64,
+    h_dim=4000, hidden_dim=512``.
 
     References
     ----------

@@ -16,7 +16,15 @@ from skimpute.core.bridge import to_numpy
 from skimpute.core.checks import is_frame, missing_cells
 from skimpute.core.contexts import MaskGenerator
 from skimpute.core.holes import Mechanism, check_rate, draw_cells
-from skimpute.image_masks import NAMED, Boxes, Half, Line, Pattern, Rectangle
+from skimpute.image_masks import (
+    NAMED,
+    Boxes,
+    Half,
+    Line,
+    Pattern,
+    Rectangle,
+    image_shape,
+)
 from skimpute.mechanisms import MAR, MNAR, Monotone
 
 __all__ = [
@@ -466,7 +474,7 @@ def _same_columns(source, X):
         )
 
 
-def training_mask(spec, most=1.0, grid_shape=None):
+def training_mask(spec, most=1.0, grid_shape=None, images=False):
     """Turn the parameter ``training_mask`` into a generator.
 
     Parameters
@@ -479,6 +487,8 @@ def training_mask(spec, most=1.0, grid_shape=None):
         Highest rate of "auto".
     grid_shape : tuple of int or None, default=None
         Of rows that are images.
+    images : bool, default=False
+        Whether "auto" is `image_mask`, and rates are those of whole pixels.
 
     Returns
     -------
@@ -486,6 +496,8 @@ def training_mask(spec, most=1.0, grid_shape=None):
     """
     if isinstance(spec, MaskGenerator):
         return spec
+    if isinstance(spec, str) and spec == "auto" and images:
+        return image_mask(grid_shape)
     if isinstance(spec, str) and spec == "auto":
         spread = MCAR((0.0, most))
         return Mixture([(spread, 0.5), (Resample(otherwise=spread), 0.5)])
@@ -497,16 +509,18 @@ def training_mask(spec, most=1.0, grid_shape=None):
             )
         return NAMED[spec](grid_shape)
     if isinstance(spec, str) and spec == "resample":
-        return Resample(otherwise=MCAR(0.2))
+        return Resample(otherwise=training_mask(0.2, most, grid_shape, images))
     if isinstance(spec, list) and all(
         isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in spec
     ):
         parts = [
-            (training_mask(part, most, grid_shape), weight) for part, weight in spec
+            (training_mask(part, most, grid_shape, images), weight)
+            for part, weight in spec
         ]
         return Mixture(parts)
     if isinstance(spec, int | float | np.number) and not isinstance(spec, bool):
-        return MCAR(float(spec))
+        rate = MCAR(float(spec))
+        return Pointwise(rate, image_shape(grid_shape)[2]) if images else rate
     raise ValueError(
         f"training_mask must be {', '.join(map(repr, WORDS))}, a rate in [0, 1], a "
         f"MaskGenerator or a list of (mask, weight), got {spec!r}."

@@ -10,8 +10,7 @@ from skimpute.core import bridge, noise
 from skimpute.core.batch import TableSource
 from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_count
 from skimpute.core.neural import DensityImputer
-from skimpute.image_masks import image_shape
-from skimpute.masks import MCAR, Pointwise, Thinned, image_mask
+from skimpute.masks import Thinned, training_mask
 from skimpute.vaeac_in_turn import draw_rows, log_weights
 from skimpute.vaeac_parameters import build_module
 
@@ -316,12 +315,10 @@ class VAEACImputer(DensityImputer):
         return super()._join_target(values, y if plain else None)
 
     def _mask(self):
-        mask = super()._mask()
-        if self.grid_shape is not None and isinstance(self.training_mask, str | Real):
-            if self.training_mask == "auto":
-                mask = image_mask(self.grid_shape)
-            elif isinstance(mask, MCAR):  # whole pixels
-                mask = Pointwise(mask, image_shape(self.grid_shape)[2])
+        images = self.grid_shape is not None
+        mask = training_mask(
+            self.training_mask, grid_shape=self.grid_shape, images=images
+        )
         return Thinned(mask) if self.variant == "um" else mask
 
     def _draw_rows(self, table, keys, n_imputations):

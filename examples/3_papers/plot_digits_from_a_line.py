@@ -6,7 +6,7 @@ Of a digit only two rows of pixels are known. Many digits go through them, and a
 to be one of them: all of its pixels have to agree on which.
 A latent vector is drawn first, given what is known, and all hidden pixels from it at
 once: that is :class:`~skimpute.VAEACImputer` (Ivanov et al. 2019, section 5.3). Beside
-it stands what the paper compares with, a network that predicts each pixel by itself.
+it stand networks that predict each pixel by itself, at once or in turn, and GAIN.
 """
 
 # %%

@@ -63,7 +63,7 @@ def make_step(values, n_inner, **options):
     source = TableSource(rows, MCAR(0.2))
     batch = source.batch(torch.arange(len(rows)), generator)
     optimiser = torch.optim.Adam(module.parameters(), 1e-3)
-    z = module._anywhere(torch.randn(len(rows), module.latent_dim))
+    z = module._leave(torch.randn(len(rows), module.latent_dim))
 
     def plain():
         state, truth = module.encode(batch), module.truth(batch)

