@@ -15,8 +15,8 @@ targets between the 5 and 95 % quantiles of 100 draws.
 steps, no noise`` walk to the end where the default stops when draws are best, with and
 without residuals; ``l1, no rho`` and ``l1, rho`` are starts and error of the paper, the
 first without momentum, both without bounded slopes; ``L1 regression`` is a network of
-the same size without latent vector. ``n_infer`` is how many steps draws take, and
-``cpu_seconds`` are those of ``fit``.
+the same size without latent vector. Not all of them were run on all tables. ``n_infer``
+is how many steps draws take, and ``cpu_seconds`` are those of ``fit``.
 
 One JSON line per finished cell; started again, the script goes on from there::
 

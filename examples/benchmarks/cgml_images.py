@@ -11,7 +11,8 @@ CRPS and the energy score of 30 draws (pixels between 0 and 1), and how often 80
 intervals hold. ``cGML`` has 8 channels and 6 passes over the pictures; ``cGML, all
 steps`` walks to the end and adds no noise; ``uniform`` starts anywhere, as the paper.
 ``L1 network`` is its encoder and generator with one latent vector for all, as many
-steps; ``VAEAC`` is convolutional, 20 passes; ``ConvCNP`` the default, 6 passes.
+steps; ``VAEAC`` is convolutional, 20 passes; ``ConvCNP`` the default, 6 passes. Not all
+of them were run on all tasks.
 """
 
 import argparse
