@@ -304,7 +304,7 @@ def main():
                 chosen = args.methods is None or method in args.methods
                 if not chosen or (last, seed, method) in done:
                     continue
-                for scores in run():
+                for scores in list(run()):  # all of a model, or none
                     holes = scores.pop("holes", None)
                     table = last if holes is None else f"{part}, {holes}"
                     cell = {"table": table, "seed": seed, "method": method}
