@@ -245,6 +245,16 @@ def test_walks_set_out_from_one_place(manifold, d):
     assert 0.3 < (points - points.mean(0)).norm(dim=1).mean() < 0.7
 
 
+def test_where_walks_set_out_depends_on_where_inference_starts():
+    """In one place where starts are learned, anywhere as the paper otherwise."""
+    noise = torch.randn(200, 2 + make_module().d_latent, generator=seeded())
+    learned, paper = make_module(), make_module(n_components=0)
+    points = learned.manifold.in_one_place(noise[:, 1:-1])
+    torch.testing.assert_close(learned._leave(noise), points)
+    points = paper.manifold.uniform(noise[:, 1:-1])
+    torch.testing.assert_close(paper._leave(noise), points)
+
+
 # -- objectives
 
 
