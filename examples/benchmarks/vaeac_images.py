@@ -26,9 +26,7 @@ samples, of ConvCNP as if pixels were independent (constant pixels count for wha
 floor of each method's spread is, so compare methods by the others); ``psnr``, decibel
 of the hidden pixels between 0 and 1, of one draw, of the best of ten and of the mean;
 ``between draws``, the root mean square difference of two, per hidden pixel; CRPS and
-energy score of 20 draws; how often 80 % intervals hold. The picture has, by columns,
-digits after five epochs, faces and characters; three draws of each method, or two of
-VAEAC and one of the others.
+energy score of 20 draws; how often 80 % intervals hold.
 
 One JSON line per finished cell; started again, the script goes on from there. Fitted
 models are kept in the temporary folder ``skimpute-vaeac``: empty it after changes::

@@ -2,7 +2,8 @@
 
 With the models that ``vaeac_images.py`` has left behind: digits of which three rows of
 pixels are known, after five epochs (``--parts line --epochs 5``), and faces and
-characters with their centre or a half hidden. Draws have the noise of single pixels.
+characters with their centre or a half hidden. Three draws of each model of
+digits; of the others two of VAEAC, one of each other. Draws have the noise of pixels.
 """
 
 import argparse
