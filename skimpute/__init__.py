@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what `__getattr__` does, for editors and type checkers
     from skimpute.convcnp_imputer import ConvCNPImputer
     from skimpute.display import ImputationDisplay
     from skimpute.gain import GAINImputer
+    from skimpute.gaussian import GaussianImputer
     from skimpute.multiple import MultiplyImputedClassifier, MultiplyImputedRegressor
     from skimpute.ornet import ORNetRegressor
     from skimpute.ornet_imputer import ORNetImputer
@@ -38,6 +39,7 @@ __all__ = [
     "ConvCNPImputer",
     "ConvCNPRegressor",
     "GAINImputer",
+    "GaussianImputer",
     "ImputationDisplay",
     "MICEImputer",
     "MissForestImputer",
@@ -68,6 +70,7 @@ _HOMES = {
     "ConvCNPImputer": "convcnp_imputer",
     "ConvCNPRegressor": "convcnp",
     "GAINImputer": "gain",
+    "GaussianImputer": "gaussian",
     "ImputationDisplay": "display",
     "MICEImputer": "baselines",
     "MissForestImputer": "baselines",

@@ -3,16 +3,18 @@
 import warnings
 
 import numpy as np
+import torch
 from scipy.special import logsumexp
 from sklearn.utils.metaestimators import available_if
 
 from skimpute.core import bridge, noise
+from skimpute.core.atoms import Atoms
 from skimpute.core.batch import TableSource
 from skimpute.core.checks import Integral, Interval, Real, StrOptions, check_count
 from skimpute.core.neural import DensityImputer
 from skimpute.masks import Thinned, training_mask
 from skimpute.vaeac_in_turn import draw_rows, log_weights
-from skimpute.vaeac_parameters import build_module
+from skimpute.vaeac_parameters import build_module, schedule_of
 
 _DRAWS_AT_ONCE = 128  # importance samples of one pass, for memory
 _SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
@@ -36,8 +38,12 @@ class VAEACImputer(DensityImputer):
     grid_shape : tuple of int or None, default=None
         ``(H, W)`` or ``(H, W, C)`` if rows are images whose columns are pixels, channel
         last; the networks are then convolutional.
-    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Of numbers. "bernoulli" takes the least value of a column, on a grid of all of
+    likelihood : {"auto", "binned", "gaussian", "bernoulli"}, default="auto"
+        Of numbers given the code. "binned" gives every bin of a column a weight of its
+        own that multiplies the normal of "gaussian", so that densities may have any
+        shape, and values that many rows share are drawn as they are; it is "auto" of
+        tables, "gaussian" that of images and of ``sigma="fixed"``. Not in the paper.
+        "bernoulli" takes the least value of a column, on a grid of all of
         them, as 0, the greatest as 1, and those between as the probability of 1:
         brightness as that of ink. Draws are one or the other; there are no categories
         then.
@@ -79,6 +85,14 @@ class VAEACImputer(DensityImputer):
         at most 150 inputs (a number is one, a categorical column one per category),
         since its cost grows with their cube. There is none on a grid, or with
         ``likelihood="bernoulli"``.
+    embedding : bool or "auto", default="auto"
+        Whether the prior network is also given each number, or what the backbone
+        expects in its place, as the shares of its bins that lie below it: sharp
+        thresholds are then easy to learn. "auto" does where the likelihood is "binned".
+        Not in the paper.
+    n_bins : int or "auto", default="auto"
+        Most bins of a column. "auto" is 32, fewer where there are more than 46 numbers.
+        A bin has 40 rows or more, or is a value that 10 rows share.
     training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden while training, on top of the gaps of the data. "auto": each row
         either with its own rate drawn from U(0, 1), or the gaps of another row; of
@@ -116,8 +130,9 @@ class VAEACImputer(DensityImputer):
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the predictive distribution of a number.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
-        the root of their number.
+        Passes over the rows, at most. None is 4,000 steps on tables of up to 3,000
+        rows, and beyond grows with the root of their number; of images, 250 passes for
+        up to 1,500, beyond falling with that root.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far. The multivariate normal
         is fitted before, which takes seconds where there are some 100 inputs.
@@ -125,14 +140,18 @@ class VAEACImputer(DensityImputer):
         Rows per step.
     learning_rate : float, default=2e-3
         Of the Adam optimiser.
-    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
-        Whether the rate falls to zero over ``max_epochs``.
+    learning_rate_schedule : {"auto", "averaged", "cosine", "constant"}, default="auto"
+        "cosine" lets the rate fall to zero over ``max_epochs``, and is "auto" of
+        images; "averaged", that of tables, keeps it and averages the weights of the
+        last tenth of the steps, so that training can end when half as long again as to
+        the best epoch has brought nothing better.
     weight_decay : float, default=0.01
         Decoupled decay of the weights.
     validation_fraction : float, default=0.15
         Rows held out to choose the best epoch by their likelihood; 0 keeps the last.
     n_iter_no_change : int or None, default=None
-        Stop after so many epochs without a better one.
+        Stop after so many epochs without a better one; None leaves that to the
+        schedule.
     device : {"auto", "cpu", "cuda", ...} or torch.device, default="auto"
         Where to train; "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -196,7 +215,7 @@ class VAEACImputer(DensityImputer):
         self,
         *,
         grid_shape=None,
-        likelihood="gaussian",
+        likelihood="auto",
         latent_dim=16,
         width=96,
         depth=3,
@@ -210,6 +229,8 @@ class VAEACImputer(DensityImputer):
         sigma_sigma=1e-4,
         kl_warmup="auto",
         backbone="auto",
+        embedding="auto",
+        n_bins="auto",
         training_mask="auto",
         use_target=True,
         n_validation_importance=10,
@@ -227,7 +248,7 @@ class VAEACImputer(DensityImputer):
         max_seconds=None,
         batch_size=128,
         learning_rate=2e-3,
-        learning_rate_schedule="cosine",
+        learning_rate_schedule="auto",
         weight_decay=0.01,
         validation_fraction=0.15,
         n_iter_no_change=None,
@@ -252,6 +273,8 @@ class VAEACImputer(DensityImputer):
         self.sigma_sigma = sigma_sigma
         self.kl_warmup = kl_warmup
         self.backbone = backbone
+        self.embedding = embedding
+        self.n_bins = n_bins
         self.training_mask = training_mask
         self.use_target = use_target
         self.n_validation_importance = n_validation_importance
@@ -282,7 +305,12 @@ class VAEACImputer(DensityImputer):
     _parameter_constraints: dict = {  # noqa: RUF012
         **DensityImputer._parameter_constraints,
         "grid_shape": [tuple, list, None],
-        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
+        "likelihood": [StrOptions({"auto", "binned", "gaussian", "bernoulli"})],
+        "embedding": ["boolean", StrOptions({"auto"})],
+        "n_bins": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
+        "learning_rate_schedule": [
+            StrOptions({"auto", "averaged", "cosine", "constant"})
+        ],
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "n_channels": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
@@ -311,7 +339,7 @@ class VAEACImputer(DensityImputer):
         return TableSource.validation_rows if self.grid_shape is None else 64
 
     def _join_target(self, values, y):
-        plain = self.grid_shape is None and self.likelihood == "gaussian"
+        plain = self.grid_shape is None and self.likelihood != "bernoulli"
         return super()._join_target(values, y if plain else None)
 
     def _mask(self):
@@ -328,7 +356,7 @@ class VAEACImputer(DensityImputer):
 
     def _standardise(self, values):
         table = super()._standardise(values)
-        if self.likelihood == "gaussian":
+        if self.likelihood != "bernoulli":
             return table
         if (table < -_SLACK).any() or (table > 1 + _SLACK).any():
             warnings.warn(
@@ -338,6 +366,32 @@ class VAEACImputer(DensityImputer):
                 stacklevel=2,
             )
         return table.clip(0.0, 1.0)
+
+    @property
+    def _schedule(self):
+        return schedule_of(self)
+
+    def _fit_table(self, values, seed):
+        super()._fit_table(values, seed)
+        self._atoms = None
+        if self.module_.binned:
+            numbers, bins = self._numbers(), self.module_.bins
+            atoms = bridge.to_numpy(torch.where(bins.is_atom, bins.atoms, torch.nan))
+            table = self._standardise(values)[:, numbers]
+            self._atoms = Atoms(atoms[: len(numbers)], table, values[:, numbers])
+
+    def _numbers(self):
+        """Positions of the numbers of X, which come before those of y."""
+        return np.flatnonzero(self._encoder.n_categories == 0)
+
+    def _unstandardise(self, standardised):
+        values = super()._unstandardise(standardised)
+        if self._atoms is not None:
+            numbers = self._numbers()
+            part = values[..., numbers]
+            self._atoms.restore(part, standardised[..., numbers])
+            values[..., numbers] = part
+        return values
 
     def _build_module(self, n_categories):
         return build_module(self, n_categories)
@@ -370,7 +424,7 @@ class VAEACImputer(DensityImputer):
         ValueError
             If ``scored`` has another shape than X, or a parameter is impossible.
         """
-        if self.sigma == "fixed" and self.likelihood == "gaussian":
+        if self.sigma == "fixed" and self.likelihood != "bernoulli":
             warnings.warn(
                 "With sigma='fixed' the density is that of the prediction plus noise "
                 "of one standard deviation of each column; use sigma='learned' for "
@@ -448,7 +502,7 @@ class VAEACImputer(DensityImputer):
     def _read_scored(self, X, scored):
         *read, shift = super()._read_scored(X, scored)
         # Probabilities do not change with the units of the data.
-        return (*read, shift if self.likelihood == "gaussian" else 0 * shift)
+        return (*read, 0 * shift if self.likelihood == "bernoulli" else shift)
 
     def _log_weights(self, X, scored, n_importance, estimator):
         """Log weights (n_draws, n_samples), their shift to data units, who has any."""

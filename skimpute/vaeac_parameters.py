@@ -8,6 +8,7 @@ from skimpute.image_masks import image_shape
 from skimpute.nn.vaeac import VAEAC
 
 _WIDEST_BACKBONE = 150
+_BINS_OF_A_ROW, _FEWEST_BINS, _MOST_BINS = 1500, 8, 32  # of n_bins="auto"
 
 
 def build_module(p, n_categories):
@@ -30,7 +31,8 @@ def build_module(p, n_categories):
     """
     _refuse(p, n_categories)
     narrow = np.maximum(n_categories, 1).sum() <= _WIDEST_BACKBONE
-    gaussian = p.grid_shape is None and p.likelihood == "gaussian"
+    likelihood, embedding = likelihood_of(p), embedding_of(p)
+    gaussian = p.grid_shape is None and likelihood != "bernoulli"
     backbone = p.backbone == "gaussian" or (
         p.backbone == "auto" and narrow and gaussian
     )
@@ -44,7 +46,7 @@ def build_module(p, n_categories):
         p.depth if p.grid_shape is None else p.n_blocks,
         grid_shape=p.grid_shape,
         n_channels=p.n_channels,
-        likelihood=p.likelihood,
+        likelihood=likelihood,
         sigma=p.sigma,
         min_sigma=p.min_sigma,
         alpha=p.alpha if p.variant == "vaeac" else 0.0,
@@ -53,11 +55,43 @@ def build_module(p, n_categories):
         sigma_sigma=p.sigma_sigma,
         kl_warmup=kl_warmup,
         backbone=backbone,
+        n_bins=_count_bins(p, n_categories),
+        embedding=embedding,
         n_members=p.n_models,
         n_importance=p.n_validation_importance,
     )
     module.in_turn = p.variant == "um"
     return module
+
+
+def likelihood_of(p):
+    """What ``likelihood="auto"`` stands for."""
+    if p.likelihood != "auto":
+        return p.likelihood
+    plain = p.grid_shape is not None or p.sigma == "fixed"
+    return "gaussian" if plain else "binned"
+
+
+def embedding_of(p):
+    """What ``embedding="auto"`` stands for."""
+    if p.embedding != "auto":
+        return p.embedding
+    return likelihood_of(p) == "binned"
+
+
+def schedule_of(p):
+    """What ``learning_rate_schedule="auto"`` stands for."""
+    if p.learning_rate_schedule != "auto":
+        return p.learning_rate_schedule
+    return "averaged" if p.grid_shape is None else "cosine"
+
+
+def _count_bins(p, n_categories):
+    """Most bins of a number: fewer where there are many numbers."""
+    if p.n_bins != "auto":
+        return p.n_bins
+    n_numbers = max(int((n_categories == 0).sum()), 1)
+    return int(np.clip(_BINS_OF_A_ROW // n_numbers, _FEWEST_BINS, _MOST_BINS))
 
 
 def _refuse(p, n_categories):
@@ -74,6 +108,12 @@ def _refuse(p, n_categories):
                 "Images take n_models=1 and no backbone, got "
                 f"n_models={p.n_models} and backbone={p.backbone!r}."
             )
+    binned = p.likelihood == "binned" or p.embedding is True
+    if binned and (p.grid_shape is not None or p.sigma == "fixed"):
+        raise ValueError(
+            "likelihood='binned' and embedding=True are for rows of a table with "
+            f"sigma='learned', got grid_shape={p.grid_shape} and sigma={p.sigma!r}."
+        )
     if p.likelihood == "bernoulli" and p.backbone == "gaussian":
         raise ValueError(
             "likelihood='bernoulli' takes no backbone, got backbone='gaussian'."

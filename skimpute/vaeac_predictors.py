@@ -40,6 +40,8 @@ class _VAEACPredictor(RowPredictor):
         alpha=1.0,
         kl_warmup="auto",
         backbone="auto",
+        embedding="auto",
+        n_bins="auto",
         training_mask="auto",
         n_models=1,
         categorical_features="from_dtype",
@@ -50,7 +52,7 @@ class _VAEACPredictor(RowPredictor):
         max_seconds=None,
         batch_size=128,
         learning_rate=2e-3,
-        learning_rate_schedule="cosine",
+        learning_rate_schedule="auto",
         weight_decay=0.01,
         validation_fraction=0.15,
         n_iter_no_change=None,
@@ -67,6 +69,8 @@ class _VAEACPredictor(RowPredictor):
         self.alpha = alpha
         self.kl_warmup = kl_warmup
         self.backbone = backbone
+        self.embedding = embedding
+        self.n_bins = n_bins
         self.training_mask = training_mask
         self.n_models = n_models
         self.categorical_features = categorical_features
@@ -110,6 +114,11 @@ class VAEACRegressor(RowRegressor, _VAEACPredictor):
         Share of training over which the Kullback-Leibler term gains its full weight.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal; see `VAEACImputer`.
+    embedding : bool or "auto", default="auto"
+        Whether the prior network is also given numbers as shares of their bins; "auto"
+        is yes.
+    n_bins : int or "auto", default="auto"
+        Most bins of a number, for its density and the embedding; see `VAEACImputer`.
     training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden of the features in half of the training rows; the others show all
         they have.
@@ -127,8 +136,8 @@ class VAEACRegressor(RowRegressor, _VAEACPredictor):
     statistic : {"mean", "median"}, default="mean"
         What ``predict`` takes of the predictive distribution.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
-        the root of their number.
+        Passes over the rows, at most. None is 4,000 steps for up to 3,000 rows, and
+        beyond grows with the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far. The multivariate normal
         is fitted before, which takes seconds where there are some 100 inputs.
@@ -136,14 +145,16 @@ class VAEACRegressor(RowRegressor, _VAEACPredictor):
         Rows per step.
     learning_rate : float, default=2e-3
         Of the Adam optimiser.
-    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
-        Whether the rate falls to zero over ``max_epochs``.
+    learning_rate_schedule : {"auto", "averaged", "cosine", "constant"}, default="auto"
+        "averaged", which is "auto", averages the weights of the last tenth of the steps
+        and ends training by itself; see `VAEACImputer`.
     weight_decay : float, default=0.01
         Decoupled decay of the weights.
     validation_fraction : float, default=0.15
         Rows held out to choose the best epoch by their likelihood; 0 keeps the last.
     n_iter_no_change : int or None, default=None
-        Stop after so many epochs without a better one.
+        Stop after so many epochs without a better one; None leaves that to the
+        schedule.
     device : {"auto", "cpu", "cuda", ...} or torch.device, default="auto"
         Where to train; "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -264,6 +275,11 @@ class VAEACClassifier(RowClassifier, _VAEACPredictor):
         Share of training over which the Kullback-Leibler term gains its full weight.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal; see `VAEACImputer`.
+    embedding : bool or "auto", default="auto"
+        Whether the prior network is also given numbers as shares of their bins; "auto"
+        is yes.
+    n_bins : int or "auto", default="auto"
+        Most bins of a number, for its density and the embedding; see `VAEACImputer`.
     training_mask : str, float, MaskGenerator or list, default="auto"
         What is hidden of the features in half of the training rows; the others show all
         they have.
@@ -281,8 +297,8 @@ class VAEACClassifier(RowClassifier, _VAEACPredictor):
     statistic : {"mean", "median"}, default="mean"
         What ``imputer_.transform`` takes of a number; of no effect on classes.
     max_epochs : int or None, default=None
-        Passes over the rows; None is 250 for up to 1,500 rows, and beyond falls with
-        the root of their number.
+        Passes over the rows, at most. None is 4,000 steps for up to 3,000 rows, and
+        beyond grows with the root of their number.
     max_seconds : float or None, default=None
         Stop training in time, keeping the best weights so far. The multivariate normal
         is fitted before, which takes seconds where there are some 100 inputs.
@@ -290,14 +306,16 @@ class VAEACClassifier(RowClassifier, _VAEACPredictor):
         Rows per step.
     learning_rate : float, default=2e-3
         Of the Adam optimiser.
-    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
-        Whether the rate falls to zero over ``max_epochs``.
+    learning_rate_schedule : {"auto", "averaged", "cosine", "constant"}, default="auto"
+        "averaged", which is "auto", averages the weights of the last tenth of the steps
+        and ends training by itself; see `VAEACImputer`.
     weight_decay : float, default=0.01
         Decoupled decay of the weights.
     validation_fraction : float, default=0.15
         Rows held out to choose the best epoch by their likelihood; 0 keeps the last.
     n_iter_no_change : int or None, default=None
-        Stop after so many epochs without a better one.
+        Stop after so many epochs without a better one; None leaves that to the
+        schedule.
     device : {"auto", "cpu", "cuda", ...} or torch.device, default="auto"
         Where to train; "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"

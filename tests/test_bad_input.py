@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from skimpute import (
     ConvCNPImputer,
     GAINImputer,
+    GaussianImputer,
     MICEImputer,
     MissForestImputer,
     VAEACImputer,
@@ -22,6 +23,7 @@ QUICK = {"max_epochs": 2, "width": 16, "depth": 1, "latent_dim": 2, "device": "c
     params=[
         VAEACImputer(**QUICK, random_state=0),
         MICEImputer(max_iter=2, random_state=0),
+        GaussianImputer(device="cpu", random_state=0),
         MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
         ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
         GAINImputer(max_epochs=2, width=16, depth=1, device="cpu", random_state=0),

@@ -21,6 +21,7 @@ from skimpute import (
     CGMLImputer,
     ConvCNPImputer,
     GAINImputer,
+    GaussianImputer,
     MICEImputer,
     MissForestImputer,
     ORNetImputer,
@@ -34,6 +35,7 @@ IMPUTERS = [
     VAEACImputer(**QUICK, random_state=0),
     MICEImputer(max_iter=2, random_state=0),
     MissForestImputer(max_iter=2, n_estimators=4, random_state=0),
+    GaussianImputer(device="cpu", random_state=0),
     ConvCNPImputer(max_epochs=1, n_channels=4, device="cpu", random_state=0),
     GAINImputer(max_epochs=2, width=16, depth=1, device="cpu", random_state=0),
     CGMLImputer(

@@ -30,6 +30,7 @@ METHODS = {
     "vamoh_imputer",
     "vamoh_parameters",
     "gain",
+    "gaussian",
     "baselines",
 }
 AROUND = {"multiple", "selection", "saving", "cli"}
@@ -51,6 +52,7 @@ ARROWS = {
     "core.textfile": set(),
     "core.tablefile": {"core.textfile"},
     "core.arguments": set(),
+    "core.atoms": set(),
     "core.noise": {"core.checks"},
     "core.processes": {"core.checks", "core.bridge"},
     "core.populations": {"core.checks", "core.bridge"},
@@ -155,6 +157,7 @@ PACKAGES = {
     "core.processes": {"numpy", "scipy"},
     "core.populations": {"numpy", "scipy"},
     "core.bundled": {"numpy", "pandas"},
+    "core.atoms": {"numpy"},
     "core.box": {"numpy"},
     "core.residuals": {"numpy", "scipy"},
     "core.textfile": {"pandas"},

@@ -8,6 +8,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from skimpute import (
     ConvCNPImputer,
     GAINImputer,
+    GaussianImputer,
     MICEImputer,
     MissForestImputer,
     MultiplyImputedRegressor,
@@ -18,6 +19,7 @@ QUICK = {
     MICEImputer: {"max_iter": 2},
     MissForestImputer: {"max_iter": 2, "n_estimators": 5},
     VAEACImputer: {"max_epochs": 1, "width": 8, "device": "cpu"},
+    GaussianImputer: {"device": "cpu"},
     ConvCNPImputer: {"max_epochs": 1, "device": "cpu"},
     GAINImputer: {"max_epochs": 1, "width": 8, "device": "cpu"},
 }

@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 from skimpute import (
     ConvCNPImputer,
     GAINImputer,
+    GaussianImputer,
     MICEImputer,
     MissForestImputer,
     VAEACImputer,
@@ -21,6 +22,7 @@ from skimpute import (
 
 IMPUTERS = [
     MICEImputer(random_state=0),
+    GaussianImputer(random_state=0, device="cpu"),
     MissForestImputer(n_estimators=20, random_state=0),
     VAEACImputer(max_epochs=60, width=32, random_state=0, device="cpu"),
     ConvCNPImputer(max_epochs=12, random_state=0, device="cpu"),

@@ -19,6 +19,7 @@ from skimpute.masks import WORDS, MaskGenerator, training_mask
 
 _MAX_CLASSES = 20  # whole numbers in y with more distinct values are numbers
 _FARTHEST = 1e12  # standard deviations that a network is shown: float32 can square it
+_MOST_STEPS, _ROWS_OF_MOST_STEPS = 4000, 3000  # of the "averaged" schedule
 _EPOCHS, _ROWS_OF_ALL_EPOCHS, _FEWEST_EPOCHS = 250, 1500, 5  # of max_epochs=None
 
 
@@ -98,17 +99,28 @@ class NeuralImputer(Trained, BaseImputer):
         """Shape of the images that a mask sees; None of tables that are none."""
         return getattr(self, "grid_shape", None)
 
+    @property
+    def _schedule(self):
+        return self.learning_rate_schedule
+
+    def _most_epochs(self, n_rows):
+        """``max_epochs``; of many rows, steps that grow with the root of their number."""
+        if self.max_epochs is not None:
+            return self.max_epochs
+        if self._schedule == "averaged":
+            n_train = (1 - self.validation_fraction) * n_rows
+            n_steps = _MOST_STEPS * max(n_rows / _ROWS_OF_MOST_STEPS, 1) ** 0.5
+            return math.ceil(n_steps / max(n_train / self.batch_size, 2))
+        share = min(_ROWS_OF_ALL_EPOCHS / n_rows, 1) ** 0.5
+        return max(math.ceil(_EPOCHS * share), _FEWEST_EPOCHS)
+
     def _plan(self, n_rows, device, seed):
-        max_epochs = self.max_epochs
-        if max_epochs is None:  # the number of steps grows with the root of the rows
-            share = min(_ROWS_OF_ALL_EPOCHS / n_rows, 1) ** 0.5
-            max_epochs = max(math.ceil(_EPOCHS * share), _FEWEST_EPOCHS)
         return Plan(
-            max_epochs=max_epochs,
+            max_epochs=self._most_epochs(n_rows),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
-            schedule=self.learning_rate_schedule,
+            schedule=self._schedule,
             validation_fraction=self.validation_fraction,
             validation_interval=20 if self.max_epochs is None else 1,
             n_iter_no_change=self.n_iter_no_change,

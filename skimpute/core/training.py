@@ -4,7 +4,8 @@ import copy
 import multiprocessing
 import time
 import warnings
-from contextlib import nullcontext
+from collections import deque
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,12 @@ from tqdm.auto import tqdm
 from skimpute.core import bridge
 
 _MAX_BAD_STEPS = 5
+_RECENT = 4  # batches that moments are taken of
+# Of the "averaged" schedule: steps until the rate is there, share of the steps that the
+# average looks back on, at most so many; growth of the time between two validations.
+_WARM_UP, _LOOK_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 500, 0.1
+_FEWEST_STEPS, _PATIENCE = 300, 1.5  # it stops after so many times the best epoch
+_ROWS_OF_VALIDATION, _MOST_MASKS = 256, 8  # few rows are held out under several masks
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
 
 
@@ -32,8 +39,11 @@ class Plan:
         Of the Adam optimiser, at the start.
     weight_decay : float
         Decoupled, on weights.
-    schedule : {"constant", "cosine"}
-        Whether the learning rate falls to zero over ``max_epochs``.
+    schedule : {"constant", "cosine", "averaged"}
+        Whether the learning rate falls to zero over ``max_epochs``. "averaged" keeps
+        it, and takes the average of the last tenth of the steps instead, so that
+        training may stop at any time: it does when half as long again as to the best
+        epoch has brought nothing better.
     validation_fraction : float
         Share of the rows held out to choose the best epoch; 0 keeps the last.
     validation_interval : int
@@ -120,6 +130,10 @@ class _Fit:
         self.train = torch.as_tensor(train)
         self.batch_size, self.n_steps = source.steps(len(train), plan.batch_size)
         self.every = max(1, -(-plan.validation_interval // self.n_steps))
+        self.last_validated = 0
+        self.average = None
+        if plan.schedule == "averaged":
+            self.average = [p.detach().clone() for p in module.parameters()]
         self.held_out = self._hold_out(validation)
         self.optimisers = {
             phase: self._optimiser(module.phase_parameters(phase))
@@ -131,6 +145,7 @@ class _Fit:
         self.history, self.best = [], _Best()
         self.sums = {}
         self.elapsed = 0.0  # seconds, where there is a limit to them
+        self.recent = deque(maxlen=_RECENT)  # batches
 
     def _optimiser(self, parameters):
         """Adam with decoupled decay of weights; biases and scales are left alone."""
@@ -168,6 +183,10 @@ class _Fit:
                 self._interrupted()
         self.module.eval()
         if self.best.state is None:
+            if self.average is not None:
+                own = [p.detach() for p in self.module.parameters()]
+                torch._foreach_copy_(own, self.average)
+            self._settle()
             return self.history, len(self.history)
         self.module.load_state_dict(self.best.state)
         return self.history, self.best.epoch
@@ -197,15 +216,23 @@ class _Fit:
         entry |= {k: float(v) / n for k, (v, n) in self.sums.items()}
         share = self._passed(share)
         entry["validation_score"] = np.nan
-        if epoch % self.every == 0 or epoch == plan.max_epochs or out_of_time:
-            entry["validation_score"] = self._validate(share)
         entry["learning_rate"] = float(rate)
         entry["seconds"] = time.monotonic() - started
         if not len(self.held_out):
             entry["note"] = "no rows held out: too few for validation"
         self.history.append(entry)
-        if self.module.selectable(share) and len(self.held_out):
-            self.best.offer(self.module, entry["validation_score"], epoch)
+        if self._due(epoch) or epoch == plan.max_epochs or out_of_time:
+            self.last_validated = epoch
+            with self._averaged():
+                entry["validation_score"] = self._validate(share)
+                if self.module.selectable(share) and len(self.held_out):
+                    self.best.offer(self.module, entry["validation_score"], epoch)
+
+    def _due(self, epoch):
+        """Say whether it is time to validate: averages change ever more slowly."""
+        if self.average is None:
+            return epoch % self.every == 0
+        return epoch >= self.last_validated * (1 + _GROWTH) + self.every
 
     def _passed(self, share):
         """Share of training that is done, in steps or in time."""
@@ -215,6 +242,8 @@ class _Fit:
 
     def _rate(self, share):
         rate = self.plan.learning_rate * self.damping
+        if self.plan.schedule == "averaged":
+            rate *= min(1.0, self.step / _WARM_UP)
         if self.plan.schedule == "cosine":
             rate *= 0.5 * (1 + np.cos(np.pi * min(share, 1.0)))
         return rate
@@ -227,6 +256,7 @@ class _Fit:
                 self.device, self.plan.seed, 2, self.step, number
             )
             batch = self.source.batch(rows, generator)
+            self.recent.append(batch)
             optimiser = self.optimisers[phase]
             with self._autocast():
                 loss = self.module.loss(batch, generator, phase).mean()
@@ -242,7 +272,29 @@ class _Fit:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
+            if self.average is not None:
+                self._move_average()
             self._record(loss, phase, len(rows))
+
+    def _move_average(self):
+        """Average of the weights, over about the last tenth of the steps."""
+        back = min(max(_LOOK_BACK * self.step, 20), self.step, _FARTHEST_BACK)
+        weights = [p.detach() for p in self.module.parameters()]
+        torch._foreach_lerp_(self.average, weights, 1 / back)
+
+    @contextmanager
+    def _averaged(self):
+        """Let the module have the averaged weights meanwhile."""
+        if self.average is None:
+            yield
+            return
+        own = [p.detach() for p in self.module.parameters()]
+        weights = [weight.clone() for weight in own]
+        torch._foreach_copy_(own, self.average)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(own, weights)
 
     def _autocast(self):
         if self.plan.precision == "bfloat16":
@@ -281,15 +333,25 @@ class _Fit:
         """Held-out batches; their masks are drawn once, to compare models alone."""
         batches = []
         step = self.source.validation_rows
+        if self.average is not None and len(rows):
+            n_masks = max(1, min(_ROWS_OF_VALIDATION // len(rows), _MOST_MASKS))
+            rows = np.tile(rows, n_masks)
         for start in range(0, len(rows), step):
             part = torch.as_tensor(rows[start : start + step]).to(self.device)
             generator = bridge.generator(self.device, self.plan.seed, 3, start)
             batches.append(self.source.batch(part, generator))
         return batches
 
+    def _settle(self):
+        """Let a module that keeps moments of its batches take them anew."""
+        if self.recent and hasattr(self.module, "settle"):
+            generator = bridge.generator(self.device, self.plan.seed, 5, self.step)
+            self.module.settle(self.recent, generator)
+
     def _validate(self, share):
         if not self.held_out:
             return np.nan
+        self._settle()
         self.module.eval()
         total, count = 0.0, 0
         with torch.no_grad():  # not inference_mode: some modules need inner gradients
@@ -307,7 +369,11 @@ class _Fit:
         ):
             return True
         patience = plan.n_iter_no_change
-        if patience is None or self.best.state is None:
+        if self.best.state is None:
+            return False
+        if patience is None and self.average is not None:
+            return epoch >= _FEWEST_STEPS / self.n_steps + _PATIENCE * self.best.epoch
+        if patience is None:
             return False
         return epoch - self.best.epoch >= max(patience, self.every)
 

@@ -11,6 +11,7 @@ References
 """
 
 import math
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from torch.nn.functional import avg_pool2d, batch_norm, interpolate, leaky_relu
 from skimpute.nn.heads import at_least_float32
 
 _SLOPE = 0.01
+_LEAST_VARIANCE = 1e-1
 
 
 class Norm(nn.BatchNorm2d):
@@ -27,9 +29,12 @@ class Norm(nn.BatchNorm2d):
     Only training looks at other rows; everything else takes the running moments.
     """
 
+    def __init__(self, n_channels):
+        super().__init__(n_channels, eps=_LEAST_VARIANCE)
+
     def forward(self, maps):
         """Normalise maps of shape (n, channels, height, width)."""
-        if not self.training or maps.numel() > maps.shape[1]:
+        if self.training and maps.numel() > maps.shape[1]:
             return super().forward(maps)
         return batch_norm(
             maps,
@@ -39,6 +44,27 @@ class Norm(nn.BatchNorm2d):
             self.bias,
             eps=self.eps,
         )
+
+
+@contextmanager
+def fresh_moments(module):
+    """Let what passes through ``module`` meanwhile make up its running moments.
+
+    Running moments lag behind the weights. Where maps are the same for all rows, as
+    those of pictures of which nothing is known, their variance is next to nothing, and
+    the lag is all that an evaluation would see.
+    """
+    norms = [part for part in module.modules() if isinstance(part, Norm)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+    try:
+        with torch.no_grad():
+            yield bool(norms)
+    finally:
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
 
 
 class ResidualBottleneck(nn.Module):

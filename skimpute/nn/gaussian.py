@@ -1,9 +1,12 @@
 """A multivariate normal of the encoded row, and its conditionals for any pattern."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+
+from skimpute.nn.heads import LOG_SQRT_2PI
 
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
@@ -13,6 +16,8 @@ _MOST_ROWS = 10_000  # that EM looks at: enough for the moments of all slots
 _MOST_PRODUCTS = 4e9  # rows * slots^3 of a step of EM, some seconds: fewer rows if wide
 _CELLS_AT_ONCE = 2**18  # of the batched covariance matrices: more is slower, for memory
 _MOST_LEVERAGE = 0.5
+# Share of the cells that choose the prior, at a time and in all.
+_HELD_OUT, _FEWEST_HELD_OUT, _MOST_FOLDS = 0.1, 300, 5
 _PRIOR_ROWS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.0)  # tried in turn
 _MOST_ROWS_OF_A_TRIAL = 2000  # beyond, a hundred rows more or less change little
 
@@ -303,6 +308,73 @@ class GaussianBackbone(nn.Module):
         leverage = 1 / n_rows + distance / (n_rows + self.prior_rows)
         mean = torch.where(known, slots, mean)
         return Conditional(mean, variance.sqrt(), loading, leverage)
+
+    def conditional_draws(self, slots, known, noise):
+        """Draw all slots given the known ones, member 0.
+
+        A draw of the joint law, moved by the regression on how far its known slots are
+        off, is one of the conditional law: no covariance is factorised for each row's
+        hidden slots.
+
+        Parameters
+        ----------
+        slots : Tensor of shape (n_rows, n_slots)
+            Encoded rows.
+        known : Tensor of shape (n_rows, n_slots), bool
+            Slots that stay as they are.
+        noise : Tensor of shape (n_draws, n_rows, n_slots)
+            Standard normal.
+
+        Returns
+        -------
+        draws : Tensor of shape (n_draws, n_rows, n_slots)
+        """
+        seen, mean = known.to(slots.dtype), self.mean[0]
+        covariance = self.covariance[0].expand(len(slots), -1, -1)
+        joint = noise @ torch.linalg.cholesky(self.covariance[0]).T
+        off = (slots - mean) * seen
+        whitened, off, moved = _whiten(covariance, off, seen, joint.permute(1, 2, 0))
+        drawn = joint + (whitened.mT @ (off - moved)).permute(2, 0, 1) + mean
+        return torch.where(known, slots, drawn)
+
+
+def folds_of(observed):
+    """Cells to choose a prior by: of small tables several times.
+
+    Parameters
+    ----------
+    observed : Tensor of shape (n_rows, n_columns), bool
+
+    Returns
+    -------
+    folds : Tensor of shape (n_folds, n_rows, n_columns), bool
+    """
+    n_cells = max(int(observed.sum()), 1)
+    n_folds = min(math.ceil(_FEWEST_HELD_OUT / (_HELD_OUT * n_cells)), _MOST_FOLDS)
+    chance = torch.Generator().manual_seed(0)
+    hidden = torch.rand(n_folds, *observed.shape, generator=chance) < _HELD_OUT
+    return hidden.to(observed.device)
+
+
+def known_log_prob(mean, covariance, slots, known):
+    """Log density of the known slots of rows under a normal, (n_rows,), nats.
+
+    Parameters
+    ----------
+    mean, covariance : Tensor of shape (n_slots,), (n_slots, n_slots)
+        Of the normal.
+    slots : Tensor of shape (n_rows, n_slots)
+        Values.
+    known : Tensor of shape (n_rows, n_slots), bool
+        Which of them count.
+    """
+    seen = known.to(covariance)
+    both = seen.unsqueeze(2) * seen.unsqueeze(1)
+    factor = torch.linalg.cholesky(covariance * both + torch.diag_embed(1 - seen))
+    off = ((slots - mean) * seen).unsqueeze(-1)
+    off = torch.linalg.solve_triangular(factor, off, upper=False).squeeze(-1)
+    constant = factor.diagonal(dim1=-2, dim2=-1).log() + LOG_SQRT_2PI * seen
+    return -(0.5 * off.square() + constant).sum(-1)
 
 
 def _most_rows(n_slots, most, products):

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
+from skimpute.nn.binnedrows import BinnedRows
+from skimpute.nn.bins import Bins
 from skimpute.nn.bootstrap import row_weights
-from skimpute.nn.convvaeac import ConvDecoder, ConvTrunk, Ladder
-from skimpute.nn.gaussian import Conditional, GaussianBackbone
+from skimpute.nn.convvaeac import ConvDecoder, ConvTrunk, Ladder, fresh_moments
+from skimpute.nn.gaussian import Conditional, GaussianBackbone, folds_of
 from skimpute.nn.heads import (
     LOG_SQRT_2PI,
     BernoulliRows,
@@ -28,8 +30,6 @@ from skimpute.nn.mlp import ResidualMLP
 from skimpute.nn.rowdecoder import RowDecoder
 
 MIN_LATENT_STD = 1e-3
-# Share of the cells that choose the prior of the backbone, at a time and in all.
-HELD_OUT, FEWEST_HELD_OUT, MOST_FOLDS = 0.1, 300, 5
 
 
 @dataclass
@@ -82,8 +82,9 @@ class VAEAC(nn.Module):
         Height, width, and channels if more than one, where rows are images.
     n_channels : int
         Of the maps of an image.
-    likelihood : {"gaussian", "bernoulli"}
-        Of numbers; "bernoulli" of such in [0, 1].
+    likelihood : {"gaussian", "binned", "bernoulli"}
+        Of numbers; "binned" reweights the normal bin by bin, "bernoulli" is for numbers
+        in [0, 1].
     sigma : {"learned", "fixed"}
         Scale of Gaussian cells; "fixed" is 1 in standardised units (A.2).
     min_sigma : float
@@ -101,6 +102,10 @@ class VAEAC(nn.Module):
         conditional mean and spread are inputs of the prior network, and what the prior,
         the proposal and the decoder put out is added to the exact answers of that
         model, with a z that already carries the dependence between hidden cells.
+    n_bins : int
+        Most bins of a number, for the likelihood and the embedding.
+    embedding : bool
+        Whether the prior network is also given numbers as shares of their bins.
     n_members : int
         Networks trained side by side, each on a Bayesian bootstrap of the rows; draw i
         belongs to member i mod n_members.
@@ -128,6 +133,8 @@ class VAEAC(nn.Module):
         sigma_sigma=1e-4,
         kl_warmup=0.0,
         backbone=False,
+        n_bins=0,
+        embedding=False,
         n_members=1,
         n_importance=25,
     ):
@@ -140,6 +147,11 @@ class VAEAC(nn.Module):
         self.n_importance = n_importance
         self.kl_warmup, self.kl_weight = kl_warmup, 1.0
         self.backbone: GaussianBackbone | None = None
+        asked = (likelihood == "binned" or embedding) and self.layout.n_real
+        self.bins = Bins(self.layout.n_real, n_bins) if asked else None
+        self.binned = self.bins is not None and likelihood == "binned"
+        self.embedding = self.bins is not None and embedding
+        self.n_shares = self.layout.n_real * n_bins  # bins of all numbers together
         if backbone:
             self.backbone = GaussianBackbone(n_members, self.layout.n_slots, latent_dim)
         build = self._of_rows(width, depth)
@@ -162,6 +174,8 @@ class VAEAC(nn.Module):
         """What builds trunks, of inputs with so many parts, and the decoder."""
         n_members, d_latent, layout = self.n_members, self.latent_dim, self.layout
         extra = 0 if self.backbone is None else 2 * layout.n_slots
+        if self.embedding:
+            extra += self.n_shares
 
         def trunk(n_parts):
             d_in = layout.n_slots + (n_parts - 1) * layout.n_columns
@@ -169,7 +183,9 @@ class VAEAC(nn.Module):
             return ResidualMLP(n_members, d_in, width, depth, 2 * d_latent)
 
         d_in = layout.n_slots + layout.n_columns + extra
-        d_out = layout.d_out if self.likelihood == "gaussian" else layout.n_columns
+        d_out = layout.n_columns if self.likelihood == "bernoulli" else layout.d_out
+        if self.binned:
+            d_out += self.n_shares
         return trunk, lambda: RowDecoder(n_members, d_latent, d_in, width, depth, d_out)
 
     def _of_images(self, ladder):
@@ -183,6 +199,8 @@ class VAEAC(nn.Module):
     def _rows(self, raw):
         if self.likelihood == "bernoulli":
             return BernoulliRows(self.layout, raw)
+        if self.binned:
+            return BinnedRows(self.layout, self.bins, raw, self.min_sigma)
         return RowDistribution(self.layout, raw, self.sigma, self.min_sigma)
 
     def _start_at_zero(self):
@@ -196,20 +214,16 @@ class VAEAC(nn.Module):
 
     def prepare(self, values, observed):
         """Fit what has a closed form to the rows, before training."""
+        if self.bins is not None:
+            real = self.layout.real
+            self.bins.fit(values[:, real], observed[:, real])
         if self.backbone is not None:
             slots = self.layout.encode(values, observed)
             rows = torch.arange(len(slots), device=slots.device)
             known = observed[:, self.layout.column]
-            self.backbone.choose_prior(slots, known, self._folds(observed))
+            folds = folds_of(observed)[..., self.layout.column]
+            self.backbone.choose_prior(slots, known, folds)
             self.backbone.fit(slots, known, self._weights(rows))
-
-    def _folds(self, observed):
-        """Cells to choose the backbone's prior by: of small tables several times."""
-        n_cells = max(int(observed.sum()), 1)
-        n_folds = min(math.ceil(FEWEST_HELD_OUT / (HELD_OUT * n_cells)), MOST_FOLDS)
-        chance = torch.Generator().manual_seed(0)
-        hidden = torch.rand(n_folds, *observed.shape, generator=chance) < HELD_OUT
-        return hidden.to(observed.device)[..., self.layout.column]
 
     def _weights(self, rows):
         """Weights of rows in each member's fit, (n_members, n_rows)."""
@@ -228,6 +242,16 @@ class VAEAC(nn.Module):
     def selectable(self, share):
         """Say whether an epoch may be kept as the best: any may."""
         return True
+
+    def settle(self, batches, generator):
+        """Take the moments of the maps of images anew, with the weights of now."""
+        training = self.training
+        self.train()
+        with fresh_moments(self) as any_moments:
+            for batch in batches if any_moments else ():
+                self.loss(batch, generator)
+        self.terms.clear()
+        self.train(training)
 
     # -- networks
 
@@ -266,6 +290,8 @@ class VAEAC(nn.Module):
         if self.backbone is not None:
             start = self.backbone(slots, batch.context[:, self.layout.column])
             inputs = torch.cat([inputs, start.mean, start.spread], -1)
+        if self.embedding:
+            inputs = torch.cat([inputs, self._embed(slots, start)], -1)
         outputs, memories = self.prior(inputs)
         standard = None if start is None else (0.0, torch.ones_like(outputs[..., :1]))
         if fitted and start is not None:
@@ -274,6 +300,12 @@ class VAEAC(nn.Module):
             start = start.left_out(rows, target, self._weights(batch.rows))
         mean, std = self._latent(outputs, standard)
         return State(mean, std, self.decoder.recall(inputs, memories), start)
+
+    def _embed(self, slots, start):
+        """Shares of the bins below each number, or below what it is expected to be."""
+        assert self.bins is not None  # callers ask first
+        numbers = slots.expand(self.n_members, -1, -1) if start is None else start.mean
+        return self.bins.encode(numbers[..., ~self.layout.slot_is_category]).flatten(-2)
 
     def propose(self, batch, start=None):
         """Proposal q(z | observed, context): mean and std, (member, row, d).
@@ -300,7 +332,10 @@ class VAEAC(nn.Module):
         start = state.start
         effect = torch.einsum("mdrk,mrsk->mdrs", z, start.loading)
         middle, spread = start.mean.unsqueeze(1) + effect, start.spread.unsqueeze(1)
-        return raw + self.layout.raw_outputs(middle, spread, self.min_sigma)
+        first = self.layout.raw_outputs(middle, spread, self.min_sigma)
+        if self.binned:
+            first = nn.functional.pad(first, (0, raw.shape[-1] - first.shape[-1]))
+        return raw + first
 
     # -- objective
 
