@@ -19,12 +19,13 @@ from skimpute.core.arguments import CommandError, Parser
 
 _METHODS = {
     "vaeac": ("skimpute.vaeac", "VAEACImputer"),
+    "gaussian": ("skimpute.gaussian", "GaussianImputer"),
     "mice": ("skimpute.baselines", "MICEImputer"),
     "missforest": ("skimpute.baselines", "MissForestImputer"),
     "gain": ("skimpute.gain", "GAINImputer"),
     "mean": ("skimpute.core.marginal", "MarginalImputer"),
 }
-_COMPARED = ["mean", "mice", "missforest", "vaeac"]
+_COMPARED = ["mean", "gaussian", "mice", "missforest", "vaeac"]
 
 
 def main(argv=None):

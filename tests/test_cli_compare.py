@@ -100,7 +100,7 @@ def test_seconds_limit_what_is_trained_by_epochs(run, monkeypatch):
     monkeypatch.setattr("skimpute.selection.compare", fake)
     code, _, err = run("in.csv", "--max-seconds", "7")
     assert (code, err) == (2, "skimpute: error: enough\n")
-    assert list(seen) == ["mean", "mice", "missforest", "vaeac"]
+    assert list(seen) == ["mean", "gaussian", "mice", "missforest", "vaeac"]
     assert seen["vaeac"].max_seconds == 7
     assert "max_seconds" not in seen["mice"].get_params()
 
