@@ -3,10 +3,12 @@
 import numpy as np
 
 from skimpute.core import bridge
-from skimpute.core.checks import Interval, Real, StrOptions
+from skimpute.core.checks import Integral, Interval, Real, StrOptions
 from skimpute.core.neural import DensityImputer
 from skimpute.core.trained import TRAINING_CONSTRAINTS
 from skimpute.nn.gaussianrows import GaussianRows
+
+_WIDEST, _FACTORS = 200, 20  # slots of any covariance; factors beyond
 
 
 class GaussianImputer(DensityImputer):
@@ -20,10 +22,14 @@ class GaussianImputer(DensityImputer):
 
     Parameters
     ----------
+    n_factors : int, None or "auto", default="auto"
+        Rank of the covariance besides its diagonal [3]_; None is any covariance. "auto"
+        is that where there are at most 200 slots (a number is one, a categorical column
+        one per category), beyond it 20, or a fifth of the rows if that is less.
     prior_rows : float or "auto", default="auto"
         Strength of the prior: it pulls correlations towards zero as so many more rows
         of independent columns would. "auto" chooses among 0 to 1,000 by the density of
-        cells held out.
+        cells held out. Of no use to a covariance of low rank.
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``.
@@ -60,7 +66,7 @@ class GaussianImputer(DensityImputer):
     covariance_ : ndarray of shape (n_slots, n_slots)
         Of the same.
     prior_rows_ : float
-        Strength of the prior.
+        Strength of the prior; 0 of a covariance of low rank.
     module_ : torch.nn.Module
         The normal.
     device_ : str
@@ -77,8 +83,9 @@ class GaussianImputer(DensityImputer):
 
     Notes
     -----
-    Time grows as rows x slots cubed; of more than 10,000 rows, or where there are many
-    columns fewer, ``fit`` looks at a random part. Draws do not carry the uncertainty of
+    Time grows as rows x slots cubed, of low rank as rows x slots x factors squared. Of
+    any covariance ``fit`` looks at 10,000 rows at most, fewer where there are many
+    columns. Draws do not carry the uncertainty of
     the parameters: with few rows pooled intervals are too narrow. A categorical column
     is filled with the category of the greatest mean, and drawn as that of the greatest
     drawn slot, which keeps its dependence on other columns but is no exact probability
@@ -89,6 +96,8 @@ class GaussianImputer(DensityImputer):
     .. [1] Little & Rubin (2002), "Statistical Analysis with Missing Data", 2nd ed.,
        section 11.2.
     .. [2] Schafer (1997), "Analysis of Incomplete Multivariate Data", section 5.2.3.
+    .. [3] Rubin & Thayer (1982), "EM algorithms for ML factor analysis", Psychometrika
+       47.
 
     Examples
     --------
@@ -108,6 +117,11 @@ class GaussianImputer(DensityImputer):
             for name, allowed in DensityImputer._parameter_constraints.items()
             if name not in {*TRAINING_CONSTRAINTS, "training_mask", "verbose"}
         },
+        "n_factors": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+            None,
+        ],
         "prior_rows": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "device": TRAINING_CONSTRAINTS["device"],
     }
@@ -115,6 +129,7 @@ class GaussianImputer(DensityImputer):
     def __init__(
         self,
         *,
+        n_factors="auto",
         prior_rows="auto",
         use_target=True,
         categorical_features="from_dtype",
@@ -129,6 +144,7 @@ class GaussianImputer(DensityImputer):
         device="auto",
         random_state=None,
     ):
+        self.n_factors = n_factors
         self.prior_rows = prior_rows
         self.use_target = use_target
         self.categorical_features = categorical_features
@@ -146,18 +162,30 @@ class GaussianImputer(DensityImputer):
     def _fit_table(self, values, seed):
         device = bridge.resolve_device(self.device)
         self._n_categories = np.concatenate([e.n_categories for e in self._encoders])
-        self.module_ = GaussianRows(self._n_categories).to(device).eval()
-        self.device_ = str(device)
         rows = self._standardise(values)
         rows = rows[~np.isnan(rows).all(axis=1)]
+        n_factors = self._count_factors(len(rows))
+        module = GaussianRows(self._n_categories, n_factors)
+        self.module_, self.device_ = module.to(device).eval(), str(device)
         if len(rows):
             batch = self._batch(rows)
             prior_rows = None if self.prior_rows == "auto" else float(self.prior_rows)
             self.module_.prepare(batch.values, batch.observed, prior_rows)
         normal = self.module_.normal
-        self.mean_ = bridge.to_numpy(normal.mean[0])
-        self.covariance_ = bridge.to_numpy(normal.covariance[0])
-        self.prior_rows_ = float(normal.prior_rows)
+        n_slots = module.layout.n_slots
+        self.mean_ = bridge.to_numpy(normal.mean).reshape(n_slots)
+        self.covariance_ = bridge.to_numpy(normal.covariance).reshape(n_slots, n_slots)
+        self.prior_rows_ = float(getattr(normal, "prior_rows", 0.0))
+
+    def _count_factors(self, n_rows):
+        """Rank of the covariance, 0 if it may be any."""
+        n_slots = int(np.maximum(self._n_categories, 1).sum())
+        if self.n_factors is None or n_rows < 2:
+            return 0
+        most = min(n_rows, n_slots)
+        if self.n_factors != "auto":
+            return min(self.n_factors, most)
+        return min(_FACTORS, max(n_rows // 5, 1), most) if n_slots > _WIDEST else 0
 
     def log_prob(self, X, scored=None):
         """Log density of numbers given the other known cells, gaps integrated out.

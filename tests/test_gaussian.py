@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from skimpute import GaussianImputer
-from tests.truth import equicorrelated
+from tests.truth import GaussianTable, equicorrelated
 
 UNITS = {"scale": [1.0, 10.0, 0.1, 1.0], "mean": [0.0, 5.0, 1.0, 0.0]}
 
@@ -115,3 +115,52 @@ def test_learns_the_target_and_hides_it():
 def test_an_empty_table_is_filled_all_the_same():
     X = np.full((5, 2), np.nan)
     assert (GaussianImputer().fit(X).transform(X) == 0).all()
+
+
+@pytest.fixture(scope="module")
+def factors():
+    """Twelve columns of three common factors, and a model of that rank."""
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(12, 3))
+    truth = GaussianTable(rng.normal(size=12), loadings @ loadings.T + 0.5 * np.eye(12))
+    X = truth.draw(5000, seed=1)
+    X[np.random.default_rng(2).random(X.shape) < 0.3] = np.nan
+    return truth, GaussianImputer(n_factors=3, device="cpu").fit(X)
+
+
+def test_a_covariance_of_low_rank_is_found(factors):
+    truth, imputer = factors
+    scale = np.sqrt(np.diag(truth.covariance))
+    found = imputer.covariance_ / np.outer(*2 * [np.sqrt(np.diag(imputer.covariance_))])
+    expected = truth.covariance / np.outer(scale, scale)
+    np.testing.assert_allclose(found, expected, atol=0.06)
+
+
+def test_answers_of_low_rank_are_exact(factors):
+    truth, imputer = factors
+    X = truth.draw(200, seed=3)
+    complete = X.copy()
+    X[np.random.default_rng(4).random(X.shape) < 0.5] = np.nan
+    mean, std = truth.complete(X)
+    gaps = np.isnan(X)
+    error = ((imputer.transform(X) - mean) / np.sqrt(np.diag(truth.covariance)))[gaps]
+    assert np.sqrt(np.mean(error**2)) < 0.08
+    draws = imputer.sample(X, 400, random_state=0)
+    np.testing.assert_allclose(draws.std(axis=0)[gaps] / std[gaps], 1, atol=0.25)
+    cells = gaps & (np.arange(12) < 6)  # of which the density is asked, given the rest
+    np.testing.assert_allclose(
+        imputer.log_prob(complete, cells).mean(),
+        truth.log_prob(complete, cells).mean(),
+        atol=0.1,
+    )
+
+
+def test_wide_tables_take_no_time():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(300, 5))
+    X = z @ rng.normal(size=(5, 400)) + 0.3 * rng.normal(size=(300, 400))
+    holes = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    imputer = GaussianImputer(device="cpu").fit(holes)
+    error = (imputer.transform(holes) - X)[np.isnan(holes)]
+    assert np.std(error) < 0.2 * np.std(X)
+    assert imputer.module_.latent_dim == 420

@@ -104,7 +104,7 @@ class NeuralImputer(Trained, BaseImputer):
         return self.learning_rate_schedule
 
     def _most_epochs(self, n_rows):
-        """``max_epochs``; of many rows, steps that grow with the root of their number."""
+        """``max_epochs``; of many rows, steps grow with the root of their number."""
         if self.max_epochs is not None:
             return self.max_epochs
         if self._schedule == "averaged":

@@ -337,6 +337,25 @@ class GaussianBackbone(nn.Module):
         drawn = joint + (whitened.mT @ (off - moved)).permute(2, 0, 1) + mean
         return torch.where(known, slots, drawn)
 
+    def log_prob(self, slots, known):
+        """Log density of the known slots of rows, (n_rows,), nats; of member 0.
+
+        Parameters
+        ----------
+        slots : Tensor of shape (n_rows, n_slots)
+            Encoded rows.
+        known : Tensor of shape (n_rows, n_slots), bool
+            Which of them count.
+        """
+        seen = known.to(slots)
+        both = seen.unsqueeze(2) * seen.unsqueeze(1)
+        blocks = self.covariance[0] * both + torch.diag_embed(1 - seen)
+        factor = torch.linalg.cholesky(blocks)
+        off = ((slots - self.mean[0]) * seen).unsqueeze(-1)
+        off = torch.linalg.solve_triangular(factor, off, upper=False).squeeze(-1)
+        constant = factor.diagonal(dim1=-2, dim2=-1).log() + LOG_SQRT_2PI * seen
+        return -(0.5 * off.square() + constant).sum(-1)
+
 
 def folds_of(observed):
     """Cells to choose a prior by: of small tables several times.
@@ -354,27 +373,6 @@ def folds_of(observed):
     chance = torch.Generator().manual_seed(0)
     hidden = torch.rand(n_folds, *observed.shape, generator=chance) < _HELD_OUT
     return hidden.to(observed.device)
-
-
-def known_log_prob(mean, covariance, slots, known):
-    """Log density of the known slots of rows under a normal, (n_rows,), nats.
-
-    Parameters
-    ----------
-    mean, covariance : Tensor of shape (n_slots,), (n_slots, n_slots)
-        Of the normal.
-    slots : Tensor of shape (n_rows, n_slots)
-        Values.
-    known : Tensor of shape (n_rows, n_slots), bool
-        Which of them count.
-    """
-    seen = known.to(covariance)
-    both = seen.unsqueeze(2) * seen.unsqueeze(1)
-    factor = torch.linalg.cholesky(covariance * both + torch.diag_embed(1 - seen))
-    off = ((slots - mean) * seen).unsqueeze(-1)
-    off = torch.linalg.solve_triangular(factor, off, upper=False).squeeze(-1)
-    constant = factor.diagonal(dim1=-2, dim2=-1).log() + LOG_SQRT_2PI * seen
-    return -(0.5 * off.square() + constant).sum(-1)
 
 
 def _most_rows(n_slots, most, products):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from skimpute.nn.gaussian import GaussianBackbone, folds_of, known_log_prob
+from skimpute.nn.factors import FactorNormal
+from skimpute.nn.gaussian import GaussianBackbone, folds_of
 from skimpute.nn.heads import RowDistribution, TableLayout
 
 
@@ -27,21 +28,33 @@ class GaussianRows(nn.Module):
     ----------
     n_categories : sequence of int
         Per column: 0 for a number, else the number of categories.
+    n_factors : int, default=0
+        Rank of the covariance besides its diagonal; 0 is any covariance.
     """
 
-    def __init__(self, n_categories):
+    def __init__(self, n_categories, n_factors=0):
         super().__init__()
         self.layout = TableLayout(n_categories)
-        self.normal = GaussianBackbone(1, self.layout.n_slots, n_factors=0)
-        self.latent_dim = self.layout.n_slots
+        n_slots = self.layout.n_slots
+        self.normal: GaussianBackbone | FactorNormal
+        if n_factors:
+            self.normal = FactorNormal(n_slots, n_factors)
+            self.latent_dim = n_slots + n_factors
+        else:
+            self.normal = GaussianBackbone(1, n_slots, n_factors=0)
+            self.latent_dim = n_slots
 
     def prepare(self, values, observed, prior_rows=None):
         """Fit to the rows of a table, (n_rows, n_columns).
 
-        ``prior_rows=None`` lets cells held out choose the weight of the prior.
+        ``prior_rows=None`` lets cells held out choose the weight of the prior, which
+        is none of a normal of low rank.
         """
         slots = self.layout.encode(values, observed)
         known = observed[:, self.layout.column]
+        if isinstance(self.normal, FactorNormal):
+            self.normal.fit(slots, known)
+            return
         if prior_rows is None:
             folds = folds_of(observed)[..., self.layout.column]
             self.normal.choose_prior(slots, known, folds)
@@ -72,7 +85,7 @@ class GaussianRows(nn.Module):
         ----------
         state : Given
             From :meth:`encode`.
-        noise : Tensor of shape (n_draws, n_rows, n_slots)
+        noise : Tensor of shape (n_draws, n_rows, latent_dim)
             Standard normal.
         uniforms : Tensor
             Not used.
@@ -93,6 +106,4 @@ class GaussianRows(nn.Module):
         slots = self.layout.encode(batch.values, batch.observed)
         context = batch.context[:, column]
         both = context | batch.target[:, column]
-        mean, covariance = self.normal.mean[0], self.normal.covariance[0]
-        first = known_log_prob(mean, covariance, slots, context)
-        return known_log_prob(mean, covariance, slots, both) - first
+        return self.normal.log_prob(slots, both) - self.normal.log_prob(slots, context)
