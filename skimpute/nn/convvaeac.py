@@ -26,7 +26,10 @@ _LEAST_VARIANCE = 1e-1
 class Norm(nn.BatchNorm2d):
     """Batch normalisation that a single value per channel does not stop.
 
-    Only training looks at other rows; everything else takes the running moments.
+    Only training looks at other rows; everything else takes the running moments. The
+    large ``eps`` is for maps that are the same for all rows, as those of pictures of
+    which nothing is known: their variance is rounding, which one normalisation after
+    the other would make larger.
     """
 
     def __init__(self, n_channels):

@@ -556,3 +556,67 @@ def test_bfloat16_trains_too():
     module, history, _ = fit_vaeac(precision="bfloat16")
     assert np.isfinite([entry["loss"] for entry in history]).all()
     assert all(p.dtype == torch.float32 for p in module.parameters())
+
+
+# -- averaged weights
+
+
+def averaged(**options):
+    return plan(**{"schedule": "averaged", "max_epochs": 400, **options})
+
+
+def test_averages_of_a_constant_rate_are_nearer_than_where_it_ends():
+    """Steps of Adam jump around the mean of noisy rows; their average does not."""
+    errors = {"constant": [], "averaged": []}
+    for schedule, found in errors.items():
+        for seed in range(5):
+            module, source = Toy(), make_source(200)
+            options = {"validation_fraction": 0.0, "max_epochs": 30, "seed": seed}
+            fit_module(module, source, plan(schedule=schedule, **options))
+            found.append(float(module.level.detach() - source.values.mean()))
+    assert np.std(errors["averaged"]) < 0.5 * np.std(errors["constant"])
+
+
+def test_averages_end_training_when_half_as_long_again_was_for_nothing():
+    module = Toy(start=2.0)  # where the rows are: nothing is left to learn
+    history, best = fit_module(module, make_source(200), averaged())
+    n_steps = 170 / 8
+    assert len(history) < 400
+    assert len(history) >= 300 / n_steps + 1.5 * best - 1
+    scores = [entry["validation_score"] for entry in history]
+    gaps = np.diff(np.flatnonzero(~np.isnan(scores)))
+    assert gaps[-1] >= gaps[0]  # ever more seldom
+
+
+def test_patience_that_was_asked_for_is_kept():
+    module = Toy(start=2.0)
+    history, best = fit_module(module, make_source(200), averaged(n_iter_no_change=40))
+    assert len(history) - best >= 40
+
+
+def test_few_rows_are_held_out_under_several_masks():
+    module = Toy()
+    fit_module(module, make_source(40), averaged(max_epochs=1))
+    assert module.n_validations == 2  # 6 rows, 8 masks, one batch: before and after
+    rows = [
+        len(batch)
+        for batch in training._Fit(Toy(), make_source(40), averaged()).held_out
+    ]
+    assert rows == [48]
+
+
+def test_modules_that_keep_moments_take_them_anew_before_each_validation():
+    class Keeping(Toy):
+        taken = 0
+
+        def settle(self, batches, generator):
+            assert 1 <= len(batches) <= 4
+            assert isinstance(generator, torch.Generator)
+            self.taken += 1
+
+    module = Keeping()
+    fit_module(module, make_source(), plan(max_epochs=3))
+    assert module.taken == 3  # not before the first step
+    module = Keeping()
+    fit_module(module, make_source(), plan(validation_fraction=0.0))
+    assert module.taken == 1

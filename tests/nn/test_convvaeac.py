@@ -4,12 +4,16 @@ import pytest
 import torch
 from torch.distributions import Bernoulli
 
+from skimpute.core.batch import TableSource
+from skimpute.core.training import Plan, fit_module
+from skimpute.masks import Everything
 from skimpute.nn.convvaeac import (
     ConvDecoder,
     ConvTrunk,
     Ladder,
     Norm,
     doubled,
+    fresh_moments,
     halved,
 )
 from skimpute.nn.heads import BernoulliRows, TableLayout
@@ -218,3 +222,35 @@ def test_bernoulli_mixture_of_draws():
     torch.testing.assert_close(rows.total_std()[0], (mean * (1 - mean)).sqrt())
     quantiles = rows.quantiles(torch.tensor([0.2, 0.4, 0.6]))
     assert quantiles[:, 0].tolist() == [[0, 0], [0, 1], [1, 1]]
+
+
+def test_moments_taken_anew_are_those_of_the_batches():
+    module = make_module().train()
+    batches = [rows_of((5, 6, 2)), rows_of((5, 6, 2))]
+    with fresh_moments(module) as any_moments:
+        assert any_moments
+        for batch in batches:
+            module.encode(batch)
+    module.eval()
+    first = next(part for part in module.prior.modules() if isinstance(part, Norm))
+    seen = []
+    hook = first.register_forward_hook(lambda _, given, out: seen.append(given[0]))
+    module.encode(batches[0])
+    hook.remove()
+    torch.testing.assert_close(first.running_mean, seen[0].mean((0, 2, 3)))
+    assert first.momentum == 0.1
+
+
+def test_rows_of_which_nothing_is_known_do_not_blow_up():
+    """All maps of the prior network are then the same, whatever the row."""
+    rows = (
+        torch.rand(60, 36, generator=torch.Generator().manual_seed(0)) > 0.5
+    ).float()
+    source = TableSource(rows, Everything())
+    torch.manual_seed(0)
+    module = VAEAC(
+        [0] * 36, 4, depth=1, grid_shape=(6, 6), n_channels=4, likelihood="bernoulli"
+    )
+    plan = Plan(max_epochs=15, batch_size=16, learning_rate=2e-3)
+    history, _ = fit_module(module, source, plan)
+    assert history[-1]["validation_score"] > -1.0  # log 2 a pixel is chance
