@@ -12,8 +12,8 @@ these coefficients is from it; both only where the target is a number.
 with published figures. ``downstream`` is R2 or macro F1 on the complete test part,
 averaged over linear model, AdaBoost, random forest and boosted trees (scikit-learn's in
 place of XGBoost) trained on each draw. ``point_mae`` is the error of what ``transform``
-gives; ``crps`` (Gower's units too), ``coverage_80`` and ``coverage_95`` of hidden
-numbers are of 100 draws.
+gives, ``point_w_train`` its distance; ``crps`` (Gower's units too), ``coverage_80``
+and ``coverage_95`` of hidden numbers are of 100 draws.
 
 Methods: ``vaeac`` as it ships but for ``statistic="median"``, which concerns
 ``point_mae`` alone; ``mice``, ``missforest``, ``gain`` as they ship; ``knn``,
@@ -208,6 +208,7 @@ def evaluate(truth, holes, labels, categorical, point, draws):
     distances = [metrics.wasserstein_distance(truth, draw, **transport) for draw in few]
     return {
         "point_mae": metrics.avg_mae(truth, point[None], **gower),
+        "point_w_train": metrics.wasserstein_distance(truth, point, **transport),
         "avg_mae": metrics.avg_mae(truth, few, **gower),
         "min_mae": metrics.min_mae(truth, few, **gower),
         "w_train": np.mean(distances),

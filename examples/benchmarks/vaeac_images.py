@@ -28,6 +28,10 @@ of the hidden pixels between 0 and 1, of one draw, of the best of ten and of the
 ``between draws``, the root mean square difference of two, per hidden pixel; CRPS and
 energy score of 20 draws; how often 80 % intervals hold.
 
+The picture (``vaeac_pictures.py``) has draws: of digits after 5 epochs, of faces and
+of characters. Spots on faces and characters are the noise of single pixels, which
+Gaussian numbers have and which every draw shows.
+
 One JSON line per finished cell; started again, the script goes on from there. Fitted
 models are kept in the temporary folder ``skimpute-vaeac``: empty it after changes::
 

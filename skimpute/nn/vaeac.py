@@ -30,6 +30,7 @@ from skimpute.nn.mlp import ResidualMLP
 from skimpute.nn.rowdecoder import RowDecoder
 
 MIN_LATENT_STD = 1e-3
+FAR_OUT = 10.0  # standard deviations
 
 
 @dataclass
@@ -55,6 +56,16 @@ class State:
 def _channels_last(tensor):
     in_four = tensor.ndim == 4
     return tensor.to(memory_format=torch.channels_last) if in_four else tensor
+
+
+def tamed(slots):
+    """Slots as networks are shown them: from `FAR_OUT` on they grow as a logarithm.
+
+    A column that hardly varies may hold a value hundreds of its standard deviations
+    away, of which a network would make anything.
+    """
+    beyond = torch.log1p((slots.abs() - FAR_OUT).clamp(min=0))
+    return slots.clamp(-FAR_OUT, FAR_OUT) + slots.sign() * beyond
 
 
 def gaussian_kl(mean_q, std_q, mean_p, std_p):
@@ -285,7 +296,7 @@ class VAEAC(nn.Module):
         """
         slots = self.layout.encode(batch.values, batch.context)
         hidden = (~batch.context).to(slots.dtype)
-        inputs = self._all_members(torch.cat([slots, hidden], -1))
+        inputs = self._all_members(torch.cat([tamed(slots), hidden], -1))
         start = None
         if self.backbone is not None:
             start = self.backbone(slots, batch.context[:, self.layout.column])
@@ -316,7 +327,8 @@ class VAEAC(nn.Module):
         assert self.proposal is not None  # callers ask first
         slots = self.layout.encode(batch.values, batch.observed)
         hidden = [(~batch.context).to(slots.dtype), (~batch.observed).to(slots.dtype)]
-        outputs, _ = self.proposal(self._all_members(torch.cat([slots, *hidden], -1)))
+        inputs = torch.cat([tamed(slots), *hidden], -1)
+        outputs, _ = self.proposal(self._all_members(inputs))
         if start is not None:
             start = start.posterior(slots, batch.target[:, self.layout.column])
         return self._latent(outputs, start)

@@ -15,6 +15,7 @@ from skimpute.nn.vaeac import (
     MIN_LATENT_STD,
     gaussian_kl,
     gaussian_log_prob,
+    tamed,
 )
 
 from .common import MIXED, as_batch, make_batch, make_vaeac, normal
@@ -429,3 +430,11 @@ def test_the_kl_term_gains_its_weight_over_the_warm_up():
     torch.testing.assert_close(
         make_vaeac(MIXED).loss(batch, torch.Generator().manual_seed(0)), full
     )
+
+
+def test_values_far_out_are_shown_tamed():
+    x = torch.tensor([-1e12, -10.0, -3.0, 0.0, 9.9, 11.0, 500.0])
+    shown = tamed(x)
+    torch.testing.assert_close(shown[1:5], x[1:5])
+    assert (shown.diff() > 0).all()
+    assert shown[-1] < 17 and shown[0] > -40
