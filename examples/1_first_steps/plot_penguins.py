@@ -113,10 +113,10 @@ display = ImputationDisplay.from_estimator(
 curve = ImputationDisplay.from_estimator(imputer, penguins, kind="training")
 
 # %%
-# The curve falls fast and then stays level; the star marks the epoch whose weights were
-# kept. The imputed values of the picture above follow the observed ones, both kinds of
-# birds included, as they should where cells are missing by pure chance; where gaps have
-# their reasons the two may differ, and ought to. The histogram shows what one row knows
-# about its gaps: the bill of this bird is narrowed down to part of the range of all
-# birds, not to a point. A single completed table hides that, so take several wherever
-# spread matters.
+# The loss goes on falling when rows held out have nothing more to gain from it: the
+# star marks their best epoch, whose weights were kept. The imputed values of the
+# picture above follow the observed ones, both kinds of birds included, as they should
+# where cells are missing by pure chance; where gaps have their reasons the two may
+# differ, and ought to. The histogram shows what one row knows about its gaps: the bill
+# of this bird is narrowed down to part of the range of all birds, not to a point. A
+# single completed table hides that, so take several wherever spread matters.

@@ -31,6 +31,8 @@ shared = {
     "width": 64,
     "depth": 2,
     "latent_dim": 2,
+    "likelihood": "gaussian",
+    "learning_rate_schedule": "cosine",
     "kl_warmup": 0.2,
     "backbone": None,
     "batch_size": 256,

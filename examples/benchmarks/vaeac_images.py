@@ -123,8 +123,9 @@ def run_mixture(alpha, seed):
     started = time.process_time()
     model = VAEACImputer(
         width=128, depth=4, latent_dim=25, alpha=alpha, training_mask=0.5,
-        backbone=None, kl_warmup=0.0, max_epochs=50, batch_size=512,
-        learning_rate=1e-3, random_state=seed, device="cpu",
+        backbone=None, likelihood="gaussian", kl_warmup=0.0, max_epochs=50,
+        batch_size=512, learning_rate=1e-3, learning_rate_schedule="cosine",
+        random_state=seed, device="cpu",
     ).fit(draw(30_000))  # fmt: skip
     seconds = time.process_time() - started
     test = draw(5000)
