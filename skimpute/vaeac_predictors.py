@@ -4,13 +4,13 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skimpute.core import noise
-from skimpute.core.checks import check_count, validate_values
+from skimpute.core.checks import StrOptions, check_count, validate_values
 from skimpute.core.row_predictor import RowClassifier, RowPredictor, RowRegressor
 from skimpute.vaeac import VAEACImputer
 
 # Parameters of the imputer that are set here, or of no use for predictions.
 _NOT_OURS = {
-    *("grid_shape", "likelihood", "n_channels", "n_blocks"),
+    *("grid_shape", "n_channels", "n_blocks"),
     *("sigma", "variant", "sigma_mu", "sigma_sigma", "n_validation_importance"),
     *("use_target", "n_imputations", "add_indicator", "keep_empty_features"),
     *("min_value", "max_value", "impute_only"),
@@ -27,6 +27,7 @@ class _VAEACPredictor(RowPredictor):
             for name, options in VAEACImputer._parameter_constraints.items()
             if name not in _NOT_OURS
         },
+        "likelihood": [StrOptions({"gaussian", "binned"})],
         **RowPredictor._parameter_constraints,
     }
 
@@ -40,6 +41,7 @@ class _VAEACPredictor(RowPredictor):
         alpha=1.0,
         kl_warmup="auto",
         backbone="auto",
+        likelihood="gaussian",
         embedding="auto",
         n_bins="auto",
         training_mask="auto",
@@ -69,6 +71,7 @@ class _VAEACPredictor(RowPredictor):
         self.alpha = alpha
         self.kl_warmup = kl_warmup
         self.backbone = backbone
+        self.likelihood = likelihood
         self.embedding = embedding
         self.n_bins = n_bins
         self.training_mask = training_mask
@@ -114,9 +117,13 @@ class VAEACRegressor(RowRegressor, _VAEACPredictor):
         Share of training over which the Kullback-Leibler term gains its full weight.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal; see `VAEACImputer`.
+    likelihood : {"gaussian", "binned"}, default="gaussian"
+        Of numbers given the code: with "binned" densities of a target may have any
+        shape, with jumps between bins, and values that many rows share are drawn as
+        they are; see `VAEACImputer`.
     embedding : bool or "auto", default="auto"
         Whether the prior network is also given numbers as shares of their bins; "auto"
-        is yes.
+        is yes where the likelihood is "binned".
     n_bins : int or "auto", default="auto"
         Most bins of a number, for its density and the embedding; see `VAEACImputer`.
     training_mask : str, float, MaskGenerator or list, default="auto"
@@ -275,9 +282,13 @@ class VAEACClassifier(RowClassifier, _VAEACPredictor):
         Share of training over which the Kullback-Leibler term gains its full weight.
     backbone : {"auto", "gaussian"} or None, default="auto"
         Whether the networks start from a multivariate normal; see `VAEACImputer`.
+    likelihood : {"gaussian", "binned"}, default="gaussian"
+        Of numbers given the code: with "binned" densities of a target may have any
+        shape, with jumps between bins, and values that many rows share are drawn as
+        they are; see `VAEACImputer`.
     embedding : bool or "auto", default="auto"
         Whether the prior network is also given numbers as shares of their bins; "auto"
-        is yes.
+        is yes where the likelihood is "binned".
     n_bins : int or "auto", default="auto"
         Most bins of a number, for its density and the embedding; see `VAEACImputer`.
     training_mask : str, float, MaskGenerator or list, default="auto"

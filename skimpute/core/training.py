@@ -18,8 +18,9 @@ from skimpute.core import bridge
 _MAX_BAD_STEPS = 5
 _RECENT = 4  # batches that moments are taken of
 # Of the "averaged" schedule: steps until the rate is there, share of the steps that the
-# average looks back on, at most so many; growth of the time between two validations.
-_WARM_UP, _LOOK_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 500, 0.1
+# average looks back on, so many at least and at most; growth of the time between two
+# validations.
+_WARM_UP, _LOOK_BACK, _NEAREST_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 5, 500, 0.1
 _FEWEST_STEPS, _PATIENCE = 300, 1.5  # it stops after so many times the best epoch
 _ROWS_OF_VALIDATION, _MOST_MASKS = 256, 8  # few rows are held out under several masks
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
@@ -243,7 +244,8 @@ class _Fit:
     def _rate(self, share):
         rate = self.plan.learning_rate * self.damping
         if self.plan.schedule == "averaged":
-            rate *= min(1.0, self.step / _WARM_UP)
+            steps = min(_WARM_UP, _LOOK_BACK * self.plan.max_epochs * self.n_steps)
+            rate *= min(1.0, self.step / max(steps, 1))
         if self.plan.schedule == "cosine":
             rate *= 0.5 * (1 + np.cos(np.pi * min(share, 1.0)))
         return rate
@@ -278,7 +280,8 @@ class _Fit:
 
     def _move_average(self):
         """Average of the weights, over about the last tenth of the steps."""
-        back = min(max(_LOOK_BACK * self.step, 20), self.step, _FARTHEST_BACK)
+        back = max(_LOOK_BACK * self.step, min(_NEAREST_BACK, self.step))
+        back = min(back, _FARTHEST_BACK)
         weights = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(self.average, weights, 1 / back)
 
