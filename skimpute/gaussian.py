@@ -107,7 +107,7 @@ class GaussianImputer(DensityImputer):
     >>> x = rng.normal(size=1000)
     >>> X = np.column_stack([x, 2 * x + rng.normal(size=1000)])
     >>> imputer = GaussianImputer().fit(X)
-    >>> imputer.transform([[1.0, np.nan]]).round(1)
+    >>> imputer.transform([[1.0, np.nan]]).round()
     array([[1., 2.]])
     """
 
