@@ -4,8 +4,8 @@ The first 5,000 rows and 20 sensors of the wall-following robot; `compare` as it
 20 % of the cells hidden, three times, 100 draws, the best refitted to the whole table.
 Five imputers on two processes (``n_jobs=2``) of one thread each. ``overall`` is CRPS in
 standard deviations; ``seconds`` are those of fits and draws of one repeat by the clock,
-``seconds of all`` those of the whole call. ``run 1`` is an earlier default of VAEAC, with
-normal numbers and 250 epochs.
+``seconds of all`` those of the whole call. ``run 1`` is an earlier default of VAEAC,
+with normal numbers and 250 epochs.
 
     python examples/benchmarks/compare_speed.py
 """
