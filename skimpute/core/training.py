@@ -21,7 +21,8 @@ _RECENT = 4  # batches that moments are taken of
 # average looks back on, so many at least and at most; growth of the time between two
 # validations.
 _WARM_UP, _LOOK_BACK, _NEAREST_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 5, 500, 0.1
-_FEWEST_STEPS, _PATIENCE = 300, 1.5  # it stops after so many times the best epoch
+_FEWEST_STEPS, _FEWEST_SHARE = 300, 0.075  # before it may stop: steps, share of all
+_PATIENCE = 1.5  # it stops after so many times the best epoch
 _ROWS_OF_VALIDATION, _MOST_MASKS = 256, 8  # few rows are held out under several masks
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
 
@@ -375,7 +376,8 @@ class _Fit:
         if self.best.state is None:
             return False
         if patience is None and self.average is not None:
-            return epoch >= _FEWEST_STEPS / self.n_steps + _PATIENCE * self.best.epoch
+            fewest = max(_FEWEST_STEPS / self.n_steps, _FEWEST_SHARE * plan.max_epochs)
+            return epoch >= fewest + _PATIENCE * self.best.epoch
         if patience is None:
             return False
         return epoch - self.best.epoch >= max(patience, self.every)
