@@ -307,7 +307,7 @@ class VAEACImputer(DensityImputer):
         "grid_shape": [tuple, list, None],
         "likelihood": [StrOptions({"auto", "binned", "gaussian", "bernoulli"})],
         "embedding": ["boolean", StrOptions({"auto"})],
-        "n_bins": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
+        "n_bins": [Interval(Integral, 3, None, closed="left"), StrOptions({"auto"})],
         "learning_rate_schedule": [
             StrOptions({"auto", "averaged", "cosine", "constant"})
         ],

@@ -12,6 +12,7 @@ from torch import nn
 FAR = 1e4  # standard deviations: where the outermost bins end
 _FEWEST_REPEATS = 3  # of each value, on average, in a column that is all atoms
 _ROWS_OF_A_BIN, _ROWS_OF_AN_ATOM = 40, 10  # at least
+_MARGIN = 0.05  # of the range, beyond the extremes
 _NARROWEST = 1e-3  # bin whose share below a value is told from a step
 
 
@@ -19,7 +20,8 @@ class Bins(nn.Module):
     """Edges between the values of columns, and the values that many rows share.
 
     A value that makes up a bin's share of a column is an atom: it has a bin of its own,
-    which ends half way to its neighbours. The other edges are quantiles of the rest.
+    which ends half way to its neighbours. The other edges are quantiles of the rest,
+    and two a little beyond the extremes.
 
     Parameters
     ----------
@@ -82,12 +84,14 @@ class Bins(nn.Module):
         inner = torch.cat([low, high])
         inner = inner[inner.abs() < FAR].unique()
         rest = values[~torch.isin(values, atoms)]
-        room = min(self.n_bins - 1 - len(inner), len(rest) // _ROWS_OF_A_BIN)
+        room = min(self.n_bins - 3 - len(inner), len(rest) // _ROWS_OF_A_BIN)
         if room > 0:
             levels = torch.linspace(0, 1, room + 2, device=values.device)[1:-1]
             cuts = rest.quantile(levels)
             divides = (low[:, None] < cuts) & (cuts < high[:, None])
             inner = torch.cat([inner, cuts[~divides.any(0)]]).unique()
+        if len(rest):
+            inner = torch.cat([inner, self._ends(distinct, chosen)]).unique()
         self.edges[place, 1:] = FAR
         self.edges[place, 1 : 1 + len(inner)] = inner
         self.span[place] = torch.stack([distinct[0], distinct[-1]])
@@ -105,10 +109,22 @@ class Bins(nn.Module):
         n_rows = int(counts.sum())
         if len(distinct) <= min(self.n_bins, n_rows // _FEWEST_REPEATS):
             return torch.arange(len(distinct), device=distinct.device)
-        most = (self.n_bins - 1) // 2  # each takes two edges
+        most = max((self.n_bins - 3) // 2, 0)  # each takes two edges
         fewest = max(n_rows / self.n_bins, _ROWS_OF_AN_ATOM)
         frequent = counts.argsort(descending=True, stable=True)[:most]
         return frequent[counts[frequent] >= fewest].sort().values
+
+    @staticmethod
+    def _ends(distinct, chosen):
+        """Edges a little beyond the extremes, if these are no atoms.
+
+        What lies beyond has a bin of its own, which training learns to leave empty:
+        else the outermost bins would lend their weight to values that nobody has seen.
+        """
+        margin = _MARGIN * (distinct[-1] - distinct[0])
+        ends = torch.stack([distinct[0] - margin, distinct[-1] + margin])
+        extremes = torch.tensor([0, len(distinct) - 1], device=distinct.device)
+        return ends[~torch.isin(extremes, chosen)]
 
     @property
     def exists(self):

@@ -32,3 +32,16 @@ def test_draws_of_a_column_of_few_values_are_those_values():
     drawn = draws[:, np.isnan(X[:, 2]), 2]
     assert 0.2 < np.mean(drawn == 0.7) < 0.8
     assert imputer.transform(X).shape == X.shape
+
+
+def test_no_draw_lies_far_beyond_the_values_of_fit():
+    """A heap at an end of a column is none of what lies beyond it."""
+    rng = np.random.default_rng(0)
+    x = rng.exponential(size=500)
+    X = np.column_stack([x, x**2 + 0.1 * rng.normal(size=500), rng.normal(size=500)])
+    holes = np.where(rng.random(X.shape) < 0.3, np.nan, X)
+    imputer = VAEACImputer(max_epochs=60, device="cpu", random_state=0).fit(holes)
+    draws = imputer.sample(holes, 50, random_state=0)
+    low, high = np.nanmin(holes, axis=0), np.nanmax(holes, axis=0)
+    beyond = (draws < low - 0.1 * (high - low)) | (draws > high + 0.1 * (high - low))
+    assert beyond[:, np.isnan(holes)].mean() < 2e-3
