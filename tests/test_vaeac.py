@@ -160,11 +160,15 @@ def test_learning_y_along_fills_columns_that_follow_it():
     y = rng.integers(0, 2, 600)
     X = y[:, None] * 4.0 + rng.normal(size=(600, 2))
     X[rng.random(X.shape) < 0.3] = np.nan
-    imputer = VAEACImputer(**SMALL, max_epochs=150, learning_rate=3e-3).fit(X, y)
-    draws = imputer.sample(np.full((200, 2), np.nan), 1, random_state=0)[0]
-    high = draws > 2  # both cells of a row follow the same hidden class
-    assert (high[:, 0] == high[:, 1]).mean() > 0.75  # independent cells: 0.5
-    assert 0.3 < high.mean() < 0.7
+    alike = []
+    for seed in (0, 1):  # where training ends is partly chance
+        imputer = VAEACImputer(**SMALL, max_epochs=150, learning_rate=3e-3)
+        imputer.set_params(random_state=seed).fit(X, y)
+        draws = imputer.sample(np.full((500, 2), np.nan), 1, random_state=0)[0]
+        high = draws > 2  # both cells of a row follow the same hidden class
+        alike.append((high[:, 0] == high[:, 1]).mean())
+        assert 0.3 < high.mean() < 0.7
+    assert np.mean(alike) > 0.75  # independent cells: 0.5
 
 
 @pytest.mark.parametrize("variant", ["vaeac", "gsnn", "nn"])
