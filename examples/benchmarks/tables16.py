@@ -17,9 +17,10 @@ and ``coverage_95`` of hidden numbers are of 100 draws.
 
 Methods: ``vaeac`` as it ships, the third of at most three runs with a default of ours,
 so far of one seed (``run 1`` had normal numbers and 250 epochs with a rate that falls
-to zero, ``run 2`` no bins for what lies beyond the values of fit), but for ``statistic="median"``, which concerns ``point_mae`` alone; ``mice``,
-``missforest``, ``gain`` as they ship; ``knn``, scikit-learn's nearest neighbour,
-standardised, five times the same.
+to zero, ``run 2`` no bins for what lies beyond the values of fit), but for
+``statistic="median"``, which concerns ``point_mae`` alone; ``mice``, ``missforest``,
+``gain`` as they ship; ``knn``, scikit-learn's nearest neighbour, standardised, five
+times the same.
 
 One JSON line per finished cell; started again, the script goes on from there::
 

@@ -23,8 +23,8 @@ from tables16 import TABLES
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = (
-    "avg_mae point_mae min_mae w_train point_w_train crps energy coverage_80 coverage_95 coverage "
-    "coverage_pooled percent_bias downstream cpu_seconds"
+    "avg_mae point_mae min_mae w_train point_w_train crps energy coverage_80 "
+    "coverage_95 coverage coverage_pooled percent_bias downstream cpu_seconds"
 ).split()
 
 
