@@ -259,7 +259,8 @@ class _Fit:
                 self.device, self.plan.seed, 2, self.step, number
             )
             batch = self.source.batch(rows, generator)
-            self.recent.append(batch)
+            if hasattr(self.module, "settle"):
+                self.recent.append(batch)
             optimiser = self.optimisers[phase]
             with self._autocast():
                 loss = self.module.loss(batch, generator, phase).mean()
@@ -348,7 +349,7 @@ class _Fit:
 
     def _settle(self):
         """Let a module that keeps moments of its batches take them anew."""
-        if self.recent and hasattr(self.module, "settle"):
+        if self.recent:
             generator = bridge.generator(self.device, self.plan.seed, 5, self.step)
             self.module.settle(self.recent, generator)
 
@@ -405,4 +406,5 @@ class _Fit:
             stacklevel=2,
         )
         if self.held_out and np.isnan(self.history[-1]["validation_score"]):
-            self.best.offer(self.module, self._validate(1.0), len(self.history))
+            with self._averaged():
+                self.best.offer(self.module, self._validate(1.0), len(self.history))
