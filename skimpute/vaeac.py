@@ -103,8 +103,13 @@ class VAEACImputer(DensityImputer):
     use_target : bool, default=True
         Whether a ``y`` given to ``fit`` is learned as one more column, always hidden in
         ``transform``; on a grid, and with ``likelihood="bernoulli"``, it is ignored.
+    validation_score : {"auto", "crps", "log_prob"}, default="auto"
+        What is lowest of held-out cells in the best epoch. "log_prob" is the negative
+        log-likelihood, which a few cells far out can decide; "crps" is a tenth of it
+        and the CRPS of draws (of categories half the Brier score), which alone would
+        let draws get too sharp. "auto" is "crps" where the likelihood is "binned".
     n_validation_importance : int, default=10
-        Importance samples of the validation score.
+        Importance samples, or draws, of the validation score.
     n_models : int, default=1
         Networks trained side by side in one pass; draw i comes from network i mod
         ``n_models``. Of several, each learns from a Bayesian bootstrap of the rows, so
@@ -143,12 +148,12 @@ class VAEACImputer(DensityImputer):
     learning_rate_schedule : {"auto", "averaged", "cosine", "constant"}, default="auto"
         "cosine" lets the rate fall to zero over ``max_epochs``, and is "auto" of
         images; "averaged", that of tables, keeps it and averages the weights of the
-        last tenth of the steps, so that training can end when half as long again as to
-        the best epoch has brought nothing better.
+        last tenth of the steps, so that training can end when as long again as to the
+        best epoch, and some steps more, have brought nothing better.
     weight_decay : float, default=0.01
         Decoupled decay of the weights.
     validation_fraction : float, default=0.15
-        Rows held out to choose the best epoch by their likelihood; 0 keeps the last.
+        Rows held out to choose the best epoch by; 0 keeps the last.
     n_iter_no_change : int or None, default=None
         Stop after so many epochs without a better one; None leaves that to the
         schedule.
@@ -233,6 +238,7 @@ class VAEACImputer(DensityImputer):
         n_bins="auto",
         training_mask="auto",
         use_target=True,
+        validation_score="auto",
         n_validation_importance=10,
         n_models=1,
         categorical_features="from_dtype",
@@ -277,6 +283,7 @@ class VAEACImputer(DensityImputer):
         self.n_bins = n_bins
         self.training_mask = training_mask
         self.use_target = use_target
+        self.validation_score = validation_score
         self.n_validation_importance = n_validation_importance
         self.n_models = n_models
         self.categorical_features = categorical_features
@@ -324,6 +331,7 @@ class VAEACImputer(DensityImputer):
         "sigma_sigma": [Interval(Real, 0, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "backbone": [StrOptions({"auto", "gaussian"}), None],
+        "validation_score": [StrOptions({"auto", "crps", "log_prob"})],
         "n_validation_importance": [Interval(Integral, 1, None, closed="left")],
         "n_models": [Interval(Integral, 1, None, closed="left")],
     }
@@ -534,10 +542,18 @@ class VAEACImputer(DensityImputer):
             latent = noise.normals(row_keys, stop - start, d_latent, first_draw=start)
             batch = self._batch(rows, shown)
             batch.target = batch.observed & ~batch.context
-            noises = bridge.to_tensor(latent, self.device_)
-            return (
-                bridge.to_numpy(self.module_.log_weights(batch, noises, estimator)),
+            cells = noise.uniforms(
+                row_keys,
+                stop - start,
+                self._width,
+                first_dim=d_latent,
+                first_draw=start,
             )
+            noises, cells = (
+                bridge.to_tensor(part, self.device_) for part in (latent, cells)
+            )
+            weights = self.module_.log_weights(batch, noises, estimator, uniforms=cells)
+            return (bridge.to_numpy(weights),)
 
         (weights,) = self._in_blocks(weigh, table, context, keys, axes=[1])
         return weights

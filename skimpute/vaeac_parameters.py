@@ -59,6 +59,7 @@ def build_module(p, n_categories):
         embedding=embedding,
         n_members=p.n_models,
         n_importance=p.n_validation_importance,
+        validation_score=validation_score_of(p),
     )
     module.in_turn = p.variant == "um"
     return module
@@ -77,6 +78,15 @@ def embedding_of(p):
     if p.embedding != "auto":
         return p.embedding
     return likelihood_of(p) == "binned"
+
+
+def validation_score_of(p):
+    """What ``validation_score="auto"`` stands for."""
+    if p.validation_score != "auto":
+        return p.validation_score
+    binned, few = likelihood_of(p) == "binned", p.n_validation_importance < 2
+    certain = few or p.variant in ("nn", "um")
+    return "crps" if binned and not certain else "log_prob"
 
 
 def schedule_of(p):
@@ -113,6 +123,18 @@ def _refuse(p, n_categories):
         raise ValueError(
             "likelihood='binned' and embedding=True are for rows of a table with "
             f"sigma='learned', got grid_shape={p.grid_shape} and sigma={p.sigma!r}."
+        )
+    certain = p.sigma == "fixed" or p.variant in ("nn", "um")
+    if p.validation_score == "crps" and (certain or p.likelihood == "bernoulli"):
+        raise ValueError(
+            "validation_score='crps' is of draws, with sigma='learned' and no 'nn' or "
+            f"'um', got sigma={p.sigma!r}, variant={p.variant!r} and "
+            f"likelihood={p.likelihood!r}."
+        )
+    if p.validation_score == "crps" and p.n_validation_importance < 2:
+        raise ValueError(
+            "validation_score='crps' takes n_validation_importance of at least 2, got "
+            f"{p.n_validation_importance}."
         )
     if p.likelihood == "bernoulli" and p.backbone == "gaussian":
         raise ValueError(

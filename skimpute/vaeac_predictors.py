@@ -12,7 +12,13 @@ from skimpute.vaeac import VAEACImputer
 _NOT_OURS = {
     *("grid_shape", "n_channels", "n_blocks"),
     *("sigma", "variant", "sigma_mu", "sigma_sigma", "n_validation_importance"),
-    *("use_target", "n_imputations", "add_indicator", "keep_empty_features"),
+    *(
+        "validation_score",
+        "use_target",
+        "n_imputations",
+        "add_indicator",
+        "keep_empty_features",
+    ),
     *("min_value", "max_value", "impute_only"),
 }
 

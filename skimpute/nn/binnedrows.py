@@ -10,6 +10,7 @@ _SQRT_HALF = math.sqrt(0.5)
 _LEAST_MASS = 1e-12  # of a bin, that its logarithm tells from none
 _INSIDE = 1e-6  # of a bin's mass, that a draw keeps from its ends
 _HALF = 0.501  # of a bin, by rounding
+_LEAST_LEVEL = 1e-6  # of a normal score
 
 
 class BinnedRows(RowDistribution):
@@ -69,6 +70,20 @@ class BinnedRows(RowDistribution):
             return real
         codes = super().log_prob(values)[..., layout.categorical]
         return layout.columns_of(real, codes)
+
+    def normal_scores(self, values, uniforms):
+        """Standard normal values of the same probability; see `RowDistribution`."""
+        numbers = values[..., self.layout.real]
+        shape = torch.broadcast_shapes(numbers.shape, self.loc.shape)
+        at = self.bins.find(numbers).expand(shape).unsqueeze(-1)
+        z = (numbers - self.loc) / self.scale
+        mass = _pick(self.log_mass, at).exp()
+        share = (_mass_between(_pick(self.edges[..., :-1], at), z) / mass).clamp(0, 1)
+        share = torch.where(_pick(self.bins.is_atom, at), uniforms, share)
+        weights = self.weights
+        upper, weight = _pick(weights.cumsum(-1), at), _pick(weights, at)
+        level = upper - (1 - share) * weight
+        return torch.special.ndtri(level.clamp(_LEAST_LEVEL, 1 - _LEAST_LEVEL))
 
     # -- draws and quantiles
 

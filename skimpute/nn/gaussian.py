@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from skimpute.nn.heads import LOG_SQRT_2PI
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
 _MAX_FACTORS = 4
-_MOST_SHARED = 0.9  # of a slot's variance, by z: slots all but fixed by z train badly
+_SHARED = 0.9  # of the variance they explain is z's: slots all but fixed train badly
 _MOST_ROWS = 10_000  # that EM looks at: enough for the moments of all slots
 _MOST_PRODUCTS = 4e9  # rows * slots^3 of a step of EM, some seconds: fewer rows if wide
 _CELLS_AT_ONCE = 2**18  # of the batched covariance matrices: more is slower, for memory
@@ -36,12 +37,33 @@ class Conditional:
     leverage : Tensor of shape (n_members, n_rows, n_slots)
         How much a row of such known slots would weigh in its own prediction of each
         slot, had the fit seen it.
+    joint : Tensor of shape (n_members, 1, n_slots, n_slots)
+        Covariance of the slots when none is known.
+    explained : Tensor of shape (n_members, n_rows, n_slots, n_slots)
+        M, where M' M is what the known slots explain of it.
     """
 
     mean: torch.Tensor
     spread: torch.Tensor
     loading: torch.Tensor
     leverage: torch.Tensor
+    joint: torch.Tensor
+    explained: torch.Tensor
+
+    @cached_property
+    def covariance(self):
+        """Covariance of the slots, (n_members, n_rows, n_slots, n_slots)."""
+        return self.joint - self.explained.mT @ self.explained
+
+    def left_over(self, slots):
+        """Covariance of some slots given z, (n_members, n_rows, n, n).
+
+        Parameters
+        ----------
+        slots : Tensor of shape (n,), int64
+        """
+        loading = self.loading[..., slots, :]
+        return self.covariance[..., slots, :][..., slots] - loading @ loading.mT
 
     def left_out(self, slots, target, weights):
         """Conditional with the mean that a fit without these very rows would give.
@@ -78,14 +100,16 @@ class Conditional:
             Exact mean; the standard deviations of the factorised normal closest to the
             exact posterior in KL(q || p).
         """
-        weight = target / self.spread.square()
-        weighted = self.loading * weight.unsqueeze(-1)
-        precision = self.loading.mT @ weighted
-        precision = precision + torch.eye(precision.shape[-1], device=slots.device)
-        pull = weighted.mT @ (slots - self.mean).unsqueeze(-1)
-        mean = torch.cholesky_solve(pull, torch.linalg.cholesky(precision))
-        std = precision.diagonal(dim1=-2, dim2=-1).rsqrt()
-        return mean.squeeze(-1), std
+        both = target.unsqueeze(-1) & target.unsqueeze(-2)
+        eye = torch.eye(target.shape[-1], device=slots.device)
+        factor = torch.linalg.cholesky(torch.where(both, self.covariance, eye))
+        off = (slots - self.mean).unsqueeze(-1)
+        right = torch.where(target.unsqueeze(-1), torch.cat([self.loading, off], -1), 0)
+        solved = torch.linalg.solve_triangular(factor, right, upper=False)
+        loading, off = solved[..., :-1], solved[..., -1:]
+        of_z = torch.eye(loading.shape[-1]).to(slots) - loading.mT @ loading
+        std = torch.linalg.inv(of_z).diagonal(dim1=-2, dim2=-1).rsqrt()
+        return (loading.mT @ off).squeeze(-1), std
 
 
 class GaussianBackbone(nn.Module):
@@ -244,7 +268,7 @@ class GaussianBackbone(nn.Module):
         n_factors = min(*self.factors.shape[1:], _MAX_FACTORS)
         leading = (vectors * scales.unsqueeze(1)).flip(2)[..., :n_factors]
         self.factors.zero_()
-        self.factors[..., :n_factors] = leading
+        self.factors[..., :n_factors] = _SHARED**0.5 * leading
 
     def _step(self, slots, known, weight, mean, covariance):
         """One step of EM: expected moments given what is known, then their average."""
@@ -275,8 +299,7 @@ class GaussianBackbone(nn.Module):
 
         A draw of the joint law turned into one of the conditional: with G the
         regression on the known slots and z standard normal, mean + (1 - G) factors z
-        has the conditional's covariance, as far as the factors have the joint one's. A
-        tenth of each slot's variance is always left to its spread.
+        has the conditional's covariance, as far as the factors have the joint one's.
 
         Parameters
         ----------
@@ -299,15 +322,14 @@ class GaussianBackbone(nn.Module):
         loading = torch.where(known.unsqueeze(2), 0.0, loading)
         variance = covariance.diagonal(dim1=-2, dim2=-1) - whitened.square().sum(-2)
         variance = variance.clamp(min=self.ridge)
-        shared = loading.square().sum(-1)
-        most = (_MOST_SHARED * variance / shared.clamp(min=1e-12)).clamp(max=1.0)
-        loading = loading * most.sqrt().unsqueeze(-1)
-        variance = variance - most * shared
+        least = (1 - _SHARED) * variance
+        variance = (variance - loading.square().sum(-1)).maximum(least)
         distance = off.square().sum((-2, -1)).unsqueeze(-1)
         n_rows = self.n_rows.unsqueeze(1)
         leverage = 1 / n_rows + distance / (n_rows + self.prior_rows)
         mean = torch.where(known, slots, mean)
-        return Conditional(mean, variance.sqrt(), loading, leverage)
+        spread = variance.sqrt()
+        return Conditional(mean, spread, loading, leverage, covariance, whitened)
 
     def conditional_draws(self, slots, known, noise):
         """Draw all slots given the known ones, member 0.

@@ -207,6 +207,23 @@ class RowDistribution(Distribution):
         chosen = self.log_probs.expand(*shape, -1).gather(-1, codes.expand(*shape, 1))
         return layout.columns_of(real, chosen.squeeze(-1))
 
+    def normal_scores(self, values, uniforms):
+        """Standard normal values of the same probability as the numbers of rows.
+
+        Parameters
+        ----------
+        values : Tensor of shape (..., n_columns)
+            Coded cells; no NaN.
+        uniforms : Tensor of shape (..., n_real)
+            In (0, 1): where in the jump of its distribution function a value stands
+            that has a probability of its own. Of normal numbers none has.
+
+        Returns
+        -------
+        scores : Tensor of shape (..., n_real)
+        """
+        return (values[..., self.layout.real] - self.loc) / self.scale
+
     def draw(self, uniforms):
         """Draw by inverting distribution functions.
 

@@ -17,6 +17,7 @@ from skimpute.nn.binnedrows import BinnedRows
 from skimpute.nn.bins import Bins
 from skimpute.nn.bootstrap import row_weights
 from skimpute.nn.convvaeac import ConvDecoder, ConvTrunk, Ladder, fresh_moments
+from skimpute.nn.copula import Copula
 from skimpute.nn.gaussian import Conditional, GaussianBackbone, folds_of
 from skimpute.nn.heads import (
     LOG_SQRT_2PI,
@@ -28,9 +29,11 @@ from skimpute.nn.heads import (
 )
 from skimpute.nn.mlp import ResidualMLP
 from skimpute.nn.rowdecoder import RowDecoder
+from skimpute.nn.rowscore import crps
 
 MIN_LATENT_STD = 1e-3
 FAR_OUT = 10.0  # standard deviations
+NATS_OF_CRPS = 0.1  # weight of the likelihood where draws choose the best epoch
 
 
 @dataclass
@@ -43,6 +46,8 @@ class State:
         Of the prior p(z | context).
     recalled : list of Tensor of shape (n_members, n_rows, width)
         What the decoder's layers add up from the prior network's memories.
+    hidden : Tensor of shape (n_rows, n_columns), bool
+        Cells outside the context.
     start : Conditional or None
         The backbone's answer, which the networks' outputs are added to.
     """
@@ -50,6 +55,7 @@ class State:
     mean: torch.Tensor
     std: torch.Tensor
     recalled: list
+    hidden: torch.Tensor
     start: Conditional | None = None
 
 
@@ -121,7 +127,9 @@ class VAEAC(nn.Module):
         Networks trained side by side, each on a Bayesian bootstrap of the rows; draw i
         belongs to member i mod n_members.
     n_importance : int
-        Importance samples of the validation score.
+        Importance samples or draws of the validation score.
+    validation_score : {"log_prob", "crps"}
+        By what the best epoch is chosen: see :meth:`validate`.
     """
 
     phases = ("fit",)
@@ -148,6 +156,7 @@ class VAEAC(nn.Module):
         embedding=False,
         n_members=1,
         n_importance=25,
+        validation_score="log_prob",
     ):
         super().__init__()
         self.layout = TableLayout(n_categories)
@@ -155,7 +164,7 @@ class VAEAC(nn.Module):
         self.likelihood, self.sigma, self.min_sigma = likelihood, sigma, min_sigma
         self.alpha, self.sample_latent = alpha, sample_latent
         self.sigma_mu, self.sigma_sigma = sigma_mu, sigma_sigma
-        self.n_importance = n_importance
+        self.n_importance, self.validation_score = n_importance, validation_score
         self.kl_warmup, self.kl_weight = kl_warmup, 1.0
         self.backbone: GaussianBackbone | None = None
         asked = (likelihood == "binned" or embedding) and self.layout.n_real
@@ -165,6 +174,8 @@ class VAEAC(nn.Module):
         self.n_shares = self.layout.n_real * n_bins  # bins of all numbers together
         if backbone:
             self.backbone = GaussianBackbone(n_members, self.layout.n_slots, latent_dim)
+        varied = sample_latent and sigma == "learned"
+        self.dependent = backbone and varied and self.layout.n_real > 1
         build = self._of_rows(width, depth)
         if grid_shape is not None:
             build = self._of_images(Ladder(grid_shape, n_channels, depth))
@@ -310,7 +321,8 @@ class VAEAC(nn.Module):
             target = batch.target[:, self.layout.column]
             start = start.left_out(rows, target, self._weights(batch.rows))
         mean, std = self._latent(outputs, standard)
-        return State(mean, std, self.decoder.recall(inputs, memories), start)
+        recalled = self.decoder.recall(inputs, memories)
+        return State(mean, std, recalled, ~batch.context, start)
 
     def _embed(self, slots, start):
         """Shares of the bins below each number, or below what it is expected to be."""
@@ -372,11 +384,17 @@ class VAEAC(nn.Module):
         shape = (*state.mean.shape[:2], 2 * self.latent_dim)
         noise = torch.randn(shape, generator=generator, device=state.mean.device)
         noise, prior_noise = noise.chunk(2, -1)
+        of_cells = (1, *batch.values.shape)
+        uniforms = torch.rand(of_cells, generator=generator, device=noise.device)
         regulariser = self._regulariser(state)
         objective = torch.zeros_like(regulariser)
+
+        def likelihood_of(z):
+            return self._log_likelihood(batch, state, z.unsqueeze(1), uniforms)[:, 0]
+
         if self.proposal is not None:
             mean, std = self.propose(batch, state.start)
-            reconstruction = self._reconstruction(batch, state, mean + std * noise)
+            reconstruction = likelihood_of(mean + std * noise)
             kl = gaussian_kl(mean, std, state.mean, state.std)
             bound = reconstruction - self.kl_weight * kl + regulariser
             objective = self.alpha * bound
@@ -385,7 +403,7 @@ class VAEAC(nn.Module):
             z = state.mean
             if self.sample_latent:
                 z = z + state.std * prior_noise
-            likelihood = self._reconstruction(batch, state, z)
+            likelihood = likelihood_of(z)
             weight = 1 - self.alpha if self.proposal is not None else 1.0
             objective = objective + weight * likelihood
             self._report(likelihood=likelihood)
@@ -402,23 +420,48 @@ class VAEAC(nn.Module):
         size = state.mean.square() / (2 * self.sigma_mu**2)
         return (self.sigma_sigma * (state.std.log() - state.std) - size).sum(-1)
 
-    def _reconstruction(self, batch, state, z):
-        """Sum of log p(x | z, context) over target cells (eq. 9), (member, row)."""
-        cells = self.decode(state, z.unsqueeze(1)).log_prob(batch.values)
-        return torch.where(batch.target, cells, 0.0).sum(-1).squeeze(1)
+    def _log_likelihood(self, batch, state, z, uniforms):
+        """Log p(target cells | z, context) (eq. 9), (member, draw, row), nats.
+
+        ``uniforms`` (member or 1, draw, row, column) are for :meth:`normal_scores`.
+        """
+        rows = self.decode(state, z)
+        total = torch.where(batch.target, rows.log_prob(batch.values), 0.0).sum(-1)
+        if self.dependent:
+            real = self.layout.real
+            scores = rows.normal_scores(batch.values, uniforms[..., real])
+            copula = self._copula(state, ~batch.context)
+            total = total + copula.log_density(scores, batch.target[:, real])
+        return total
+
+    def _copula(self, state, hidden):
+        """What hidden numbers have in common beyond z: as the backbone has it."""
+        slots = (~self.layout.slot_is_category).nonzero()[:, 0]
+        return Copula(state.start.left_over(slots), hidden[:, self.layout.real])
 
     # -- estimates of the likelihood
 
     def validate(self, batch, generator):
-        """Negative log-likelihood estimate of the targets per row, nats per column."""
-        n_draws = self.n_importance * self.n_members if self.sample_latent else 1
-        shape = (n_draws, len(batch), self.latent_dim)
-        noise = torch.randn(shape, generator=generator, device=batch.values.device)
-        weights = self.log_weights(batch, noise, fitted=True)
-        log_prob = torch.logsumexp(weights, 0) - math.log(len(weights))
-        return -log_prob / self.layout.n_columns
+        """Score of each row by which the best epoch is chosen: less is better.
 
-    def log_weights(self, batch, noise, estimator="is", fitted=False):
+        The negative log-likelihood of the targets in nats per column, or a tenth of it
+        and their CRPS.
+        """
+        n_draws = self.n_importance * self.n_members if self.sample_latent else 1
+        of_rows = n_draws, len(batch)
+        chance = {"generator": generator, "device": batch.values.device}
+        noise = torch.randn(*of_rows, self.latent_dim, **chance)
+        uniforms = torch.rand(*of_rows, self.layout.n_columns, **chance)
+        weights = self.log_weights(batch, noise, uniforms=uniforms, fitted=True)
+        nats = math.log(len(weights)) - torch.logsumexp(weights, 0)
+        nats = nats / self.layout.n_columns
+        if self.validation_score == "log_prob":
+            return nats
+        rows = self.predictive(self.encode(batch, fitted=True), noise)
+        scores = crps(rows, batch.values, uniforms)
+        return torch.where(batch.target, scores, 0.0).mean(-1) + NATS_OF_CRPS * nats
+
+    def log_weights(self, batch, noise, estimator="is", *, uniforms=None, fitted=False):
         """Log importance weights of the target cells given the context.
 
         Their log mean exp estimates log p(target | context): IWAE (eq. 18) with draws
@@ -432,6 +475,9 @@ class VAEAC(nn.Module):
             Standard normal.
         estimator : {"is", "mc"}, default="is"
             Networks without a proposal always use "mc".
+        uniforms : Tensor of shape (n_draws, n_rows, n_columns), default=None
+            In (0, 1), for the normal scores of values that many rows share; None is
+            the middle, which is exact where there are none.
         fitted : bool, default=False
             As in :meth:`encode`.
 
@@ -450,9 +496,11 @@ class VAEAC(nn.Module):
             mean, std = (part.unsqueeze(1) for part in self.propose(batch, state.start))
             z = mean + std * noise
             correction = gaussian_log_prob(z, *prior) - gaussian_log_prob(z, mean, std)
-        cells = self.decode(state, z).log_prob(batch.values)
-        cells = torch.where(batch.target, cells, 0.0)
-        return (cells.sum(-1) + correction).transpose(0, 1).flatten(0, 1)
+        if uniforms is None:
+            uniforms = torch.full_like(batch.values, 0.5).expand(len(noise), -1, -1)
+        uniforms = self._to_members(uniforms)
+        weights = self._log_likelihood(batch, state, z, uniforms) + correction
+        return weights.transpose(0, 1).flatten(0, 1)
 
     # -- imputation
 
@@ -497,7 +545,19 @@ class VAEAC(nn.Module):
         uniforms : Tensor of shape (n_draws, n_rows, n_columns)
             In (0, 1), for the cells given z.
         """
-        return self.predictive(state, noise).draw(uniforms)
+        rows = self.predictive(state, noise)
+        return rows.draw(self._tie(state, uniforms) if self.dependent else uniforms)
+
+    def _tie(self, state, uniforms):
+        """Let the numbers in (0, 1) of hidden cells depend on each other."""
+        real = self.layout.real
+        inside = uniforms[..., real].clamp(1e-7, 1 - 1e-7)  # of float32
+        normal = self._to_members(torch.special.ndtri(inside))
+        scores = self._copula(state, state.hidden).draw(normal)
+        scores = scores.transpose(0, 1).flatten(0, 1)[: len(uniforms)]
+        tied = uniforms.clone()
+        tied[..., real] = torch.special.ndtr(scores)
+        return tied
 
     def _prior_draws(self, state, noise):
         if not self.sample_latent:
