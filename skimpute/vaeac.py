@@ -105,8 +105,8 @@ class VAEACImputer(DensityImputer):
         ``transform``; on a grid, and with ``likelihood="bernoulli"``, it is ignored.
     validation_score : {"auto", "crps", "log_prob"}, default="auto"
         What is lowest of held-out cells in the best epoch. "log_prob" is the negative
-        log-likelihood, which a few cells far out can decide; "crps" is a tenth of it
-        and the CRPS of draws (of categories half the Brier score), which alone would
+        log-likelihood, which a few cells far out can decide; "crps" is a twentieth of
+        it and the CRPS of draws (of categories half the Brier score), which alone would
         let draws get too sharp. "auto" is "crps" where the likelihood is "binned".
     n_validation_importance : int, default=10
         Importance samples, or draws, of the validation score.
@@ -148,8 +148,8 @@ class VAEACImputer(DensityImputer):
     learning_rate_schedule : {"auto", "averaged", "cosine", "constant"}, default="auto"
         "cosine" lets the rate fall to zero over ``max_epochs``, and is "auto" of
         images; "averaged", that of tables, keeps it and averages the weights of the
-        last tenth of the steps, so that training can end when as long again as to the
-        best epoch, and some steps more, have brought nothing better.
+        last tenth of the steps, so that training can end when half as long again as to
+        the best epoch, and some steps more, have brought nothing better.
     weight_decay : float, default=0.01
         Decoupled decay of the weights.
     validation_fraction : float, default=0.15

@@ -21,9 +21,9 @@ _RECENT = 4  # batches that moments are taken of
 # average looks back on, so many at least and at most; growth of the time between two
 # validations.
 _WARM_UP, _LOOK_BACK, _NEAREST_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 5, 500, 0.1
-# It may stop so many steps, or this share of all, after as long as to the best epoch.
+# It may stop after so many steps, or this share of all, and so many times the best one.
 # Few rows need more of them: those held out say little, and chance has a part.
-_FEWEST_STEPS, _FEWEST_SHARE, _PATIENCE = 200, 0.05, 1.0
+_FEWEST_STEPS, _FEWEST_SHARE, _PATIENCE = 200, 0.05, 1.5
 _MORE_STEPS, _FEW_ROWS = 600, 200
 _ROWS_OF_VALIDATION, _MOST_MASKS = 256, 8  # few rows are held out under several masks
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
@@ -46,8 +46,8 @@ class Plan:
     schedule : {"constant", "cosine", "averaged"}
         Whether the learning rate falls to zero over ``max_epochs``. "averaged" keeps
         it, and takes the average of the last tenth of the steps instead, so that
-        training may stop at any time: it does when as long again as to the best epoch,
-        and some steps more, have brought nothing better.
+        training may stop at any time: it does when half as long again as to the best
+        epoch, and some steps more, have brought nothing better.
     validation_fraction : float
         Share of the rows held out to choose the best epoch; 0 keeps the last.
     validation_interval : int

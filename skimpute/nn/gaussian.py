@@ -12,7 +12,7 @@ from skimpute.nn.heads import LOG_SQRT_2PI
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
 _MAX_FACTORS = 4
-_SHARED = 0.9  # of the variance they explain is z's: slots all but fixed train badly
+_SHARED = 0.5  # of the variance they explain is z's, the rest the copula's
 _MOST_ROWS = 10_000  # that EM looks at: enough for the moments of all slots
 _MOST_PRODUCTS = 4e9  # rows * slots^3 of a step of EM, some seconds: fewer rows if wide
 _CELLS_AT_ONCE = 2**18  # of the batched covariance matrices: more is slower, for memory
