@@ -6,6 +6,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 LOG_SQRT_2PI = 0.9189385332046727
+FAR_OUT = 10.0  # standard deviations
 
 
 def at_least_float32(outputs):
@@ -120,6 +121,16 @@ class TableLayout(nn.Module):
         if not self.n_real:
             return categorical
         return torch.cat([real, categorical], -1)[..., self.order]
+
+
+def tamed(slots):
+    """Slots as networks are shown them: from `FAR_OUT` on they grow as a logarithm.
+
+    A column that hardly varies may hold a value hundreds of its standard deviations
+    away, of which a network would make anything.
+    """
+    beyond = torch.log1p((slots.abs() - FAR_OUT).clamp(min=0))
+    return slots.clamp(-FAR_OUT, FAR_OUT) + slots.sign() * beyond
 
 
 class RowDistribution(Distribution):

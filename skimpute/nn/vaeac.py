@@ -18,21 +18,21 @@ from skimpute.nn.bins import Bins
 from skimpute.nn.bootstrap import row_weights
 from skimpute.nn.convvaeac import ConvDecoder, ConvTrunk, Ladder, fresh_moments
 from skimpute.nn.copula import Copula
+from skimpute.nn.diagonal import gaussian_kl, gaussian_log_prob
 from skimpute.nn.gaussian import Conditional, GaussianBackbone, folds_of
 from skimpute.nn.heads import (
-    LOG_SQRT_2PI,
     BernoulliRows,
     RowDistribution,
     TableLayout,
     at_least_float32,
     inverse_softplus,
+    tamed,
 )
 from skimpute.nn.mlp import ResidualMLP
 from skimpute.nn.rowdecoder import RowDecoder
 from skimpute.nn.rowscore import crps
 
 MIN_LATENT_STD = 1e-3
-FAR_OUT = 10.0  # standard deviations
 NATS_OF_CRPS = 0.05  # weight of the likelihood where draws choose the best epoch
 
 
@@ -62,28 +62,6 @@ class State:
 def _channels_last(tensor):
     in_four = tensor.ndim == 4
     return tensor.to(memory_format=torch.channels_last) if in_four else tensor
-
-
-def tamed(slots):
-    """Slots as networks are shown them: from `FAR_OUT` on they grow as a logarithm.
-
-    A column that hardly varies may hold a value hundreds of its standard deviations
-    away, of which a network would make anything.
-    """
-    beyond = torch.log1p((slots.abs() - FAR_OUT).clamp(min=0))
-    return slots.clamp(-FAR_OUT, FAR_OUT) + slots.sign() * beyond
-
-
-def gaussian_kl(mean_q, std_q, mean_p, std_p):
-    """KL(q || p) of diagonal Gaussians, summed over the last axis, nats."""
-    ratio = std_q / std_p
-    distance = (mean_q - mean_p) / std_p
-    return (0.5 * (ratio.square() + distance.square() - 1) - ratio.log()).sum(-1)
-
-
-def gaussian_log_prob(z, mean, std):
-    """Log density of diagonal Gaussians, summed over the last axis, nats."""
-    return (-0.5 * ((z - mean) / std).square() - std.log() - LOG_SQRT_2PI).sum(-1)
 
 
 class VAEAC(nn.Module):

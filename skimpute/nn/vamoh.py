@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from skimpute.nn.diagonal import gaussian_kl, gaussian_log_prob
 from skimpute.nn.fourier import FourierFeatures
 from skimpute.nn.hypergenerator import Gates, HyperGenerators
 from skimpute.nn.likelihoods import Values, make_values
 from skimpute.nn.planarflow import PlanarFlow
-from skimpute.nn.vaeac import gaussian_kl, gaussian_log_prob
 
 _LOG_VARIANCE = (-14.0, 4.6)  # of q(z), clamped
 _NUMBERS_AT_ONCE = 2**22  # of a layer of the generators, in inference

@@ -10,13 +10,10 @@ from torch.distributions import Categorical, Normal, kl_divergence
 from skimpute.core.batch import TableSource
 from skimpute.masks import MCAR
 from skimpute.nn.bootstrap import row_weights
+from skimpute.nn.diagonal import gaussian_kl, gaussian_log_prob
+from skimpute.nn.heads import tamed
 from skimpute.nn.rowdecoder import RowDecoder
-from skimpute.nn.vaeac import (
-    MIN_LATENT_STD,
-    gaussian_kl,
-    gaussian_log_prob,
-    tamed,
-)
+from skimpute.nn.vaeac import MIN_LATENT_STD
 
 from .common import MIXED, as_batch, make_batch, make_vaeac, normal
 
