@@ -577,12 +577,14 @@ def test_averages_of_a_constant_rate_are_nearer_than_where_it_ends():
     assert np.std(errors["averaged"]) < 0.5 * np.std(errors["constant"])
 
 
-def test_averages_end_training_when_half_as_long_again_was_for_nothing():
+@pytest.mark.parametrize(("n_rows", "fewest"), [(200, 800), (1000, 233)])
+def test_averages_end_training_when_half_as_long_again_was_for_nothing(n_rows, fewest):
+    """And some steps more: of few rows 800, of many 200."""
     module = Toy(start=2.0)  # where the rows are: nothing is left to learn
-    history, best = fit_module(module, make_source(200), averaged())
-    n_steps = 170 / 8
+    history, best = fit_module(module, make_source(n_rows), averaged())
+    n_steps = -(-0.85 * n_rows // 8)
     assert len(history) < 400
-    assert len(history) >= 300 / n_steps + 1.5 * best - 1
+    assert abs(len(history) - max(fewest / n_steps, 20) - 1.5 * best) <= 2
     scores = [entry["validation_score"] for entry in history]
     gaps = np.diff(np.flatnonzero(~np.isnan(scores)))
     assert gaps[-1] >= gaps[0]  # ever more seldom

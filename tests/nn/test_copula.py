@@ -235,3 +235,18 @@ def test_validation_by_crps_prefers_the_truth():
         module.backbone.mean += 1.0
         wrong = module.validate(batch, chance.manual_seed(0)).mean()
     assert right < wrong
+
+
+def test_validation_by_crps_has_a_twentieth_of_the_likelihood():
+    module, batch = at_its_start("gaussian", validation_score="crps", n_importance=20)
+    with torch.no_grad():
+        both = module.validate(batch, torch.Generator().manual_seed(0))
+        module.validation_score = "log_prob"
+        nats = module.validate(batch, torch.Generator().manual_seed(0))
+        chance = torch.Generator().manual_seed(0)
+        noise = torch.randn(20, 6, 1, generator=chance)
+        cells = torch.rand(20, 6, 4, generator=chance)
+        rows = module.predictive(module.encode(batch, fitted=True), noise)
+        scores = crps(rows, batch.values, cells)
+    expected = torch.where(batch.target, scores, 0.0).mean(1) + 0.05 * nats
+    torch.testing.assert_close(both, expected)
