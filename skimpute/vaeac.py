@@ -105,7 +105,7 @@ class VAEACImputer(DensityImputer):
         ``transform``; on a grid, and with ``likelihood="bernoulli"``, it is ignored.
     validation_score : {"auto", "crps", "log_prob"}, default="auto"
         What is lowest of held-out cells in the best epoch. "log_prob" is the negative
-        log-likelihood, which a few cells far out can decide; "crps" is a twentieth of
+        log-likelihood, which a few cells far out can decide; "crps" is a tenth of
         it and the CRPS of draws (of categories half the Brier score), which alone would
         let draws get too sharp. "auto" is "crps" where the likelihood is "binned".
     n_validation_importance : int, default=10

@@ -23,8 +23,8 @@ _RECENT = 4  # batches that moments are taken of
 _WARM_UP, _LOOK_BACK, _NEAREST_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 5, 500, 0.1
 # It may stop after so many steps, or this share of all, and so many times the best one.
 # Few rows need more of them: those held out say little, and chance has a part.
-_FEWEST_STEPS, _FEWEST_SHARE, _PATIENCE = 200, 0.05, 1.5
-_MORE_STEPS, _FEW_ROWS = 600, 200
+_FEWEST_STEPS, _FEWEST_SHARE, _PATIENCE = 300, 0.075, 1.5
+_MORE_STEPS, _FEW_ROWS = 300, 200
 _ROWS_OF_VALIDATION, _MOST_MASKS = 256, 8  # few rows are held out under several masks
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
 

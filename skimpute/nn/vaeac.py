@@ -33,7 +33,7 @@ from skimpute.nn.rowdecoder import RowDecoder
 from skimpute.nn.rowscore import crps
 
 MIN_LATENT_STD = 1e-3
-NATS_OF_CRPS = 0.05  # weight of the likelihood where draws choose the best epoch
+NATS_OF_CRPS = 0.1  # weight of the likelihood where draws choose the best epoch
 
 
 @dataclass
@@ -423,7 +423,7 @@ class VAEAC(nn.Module):
         """Score of each row by which the best epoch is chosen: less is better.
 
         The negative log-likelihood of the targets in nats per column, or a
-        twentieth of it and their CRPS.
+        tenth of it and their CRPS.
         """
         n_draws = self.n_importance * self.n_members if self.sample_latent else 1
         of_rows = n_draws, len(batch)
