@@ -85,6 +85,10 @@ class VAEACImputer(DensityImputer):
         at most 150 inputs (a number is one, a categorical column one per category),
         since its cost grows with their cube. There is none on a grid, or with
         ``likelihood="bernoulli"``.
+    copula : bool, default=True
+        Whether the hidden numbers of a row also depend on each other, in draws and
+        densities, as the backbone has it, beyond what the latent code explains. Not in
+        the paper.
     embedding : bool or "auto", default="auto"
         Whether the prior network is also given each number, or what the backbone
         expects in its place, as the shares of its bins that lie below it: sharp
@@ -234,6 +238,7 @@ class VAEACImputer(DensityImputer):
         sigma_sigma=1e-4,
         kl_warmup="auto",
         backbone="auto",
+        copula=True,
         embedding="auto",
         n_bins="auto",
         training_mask="auto",
@@ -279,6 +284,7 @@ class VAEACImputer(DensityImputer):
         self.sigma_sigma = sigma_sigma
         self.kl_warmup = kl_warmup
         self.backbone = backbone
+        self.copula = copula
         self.embedding = embedding
         self.n_bins = n_bins
         self.training_mask = training_mask
@@ -332,6 +338,7 @@ class VAEACImputer(DensityImputer):
         "kl_warmup": [Interval(Real, 0, 1, closed="both"), StrOptions({"auto"})],
         "backbone": [StrOptions({"auto", "gaussian"}), None],
         "validation_score": [StrOptions({"auto", "crps", "log_prob"})],
+        "copula": ["boolean"],
         "n_validation_importance": [Interval(Integral, 1, None, closed="left")],
         "n_models": [Interval(Integral, 1, None, closed="left")],
     }

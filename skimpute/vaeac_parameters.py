@@ -55,6 +55,7 @@ def build_module(p, n_categories):
         sigma_sigma=p.sigma_sigma,
         kl_warmup=kl_warmup,
         backbone=backbone,
+        copula=p.copula,
         n_bins=_count_bins(p, n_categories),
         embedding=embedding,
         n_members=p.n_models,

@@ -13,6 +13,7 @@ _NOT_OURS = {
     *("grid_shape", "n_channels", "n_blocks"),
     *("sigma", "variant", "sigma_mu", "sigma_sigma", "n_validation_importance"),
     *(
+        "copula",
         "validation_score",
         "use_target",
         "n_imputations",

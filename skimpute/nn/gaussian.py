@@ -12,7 +12,6 @@ from skimpute.nn.heads import LOG_SQRT_2PI
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
 _MAX_FACTORS = 4
-_SHARED = 0.5  # of the variance they explain is z's, the rest the copula's
 _MOST_ROWS = 10_000  # that EM looks at: enough for the moments of all slots
 _MOST_PRODUCTS = 4e9  # rows * slots^3 of a step of EM, some seconds: fewer rows if wide
 _CELLS_AT_ONCE = 2**18  # of the batched covariance matrices: more is slower, for memory
@@ -125,6 +124,8 @@ class GaussianBackbone(nn.Module):
         Dimension of z, whose first few entries explain the covariance.
     ridge : float, default=1e-3
         Added to the diagonal of the covariance; slots are of unit variance or less.
+    shared : float, default=0.9
+        Share of the variance they explain that factors have; the rest is spread.
 
     Attributes
     ----------
@@ -145,9 +146,9 @@ class GaussianBackbone(nn.Module):
     n_rows: torch.Tensor  # in which each slot is known
     prior_rows: torch.Tensor
 
-    def __init__(self, n_members, n_slots, n_factors, ridge=1e-3):
+    def __init__(self, n_members, n_slots, n_factors, ridge=1e-3, shared=0.9):
         super().__init__()
-        self.ridge = ridge
+        self.ridge, self.shared = ridge, shared
         self.register_buffer("factors", torch.zeros(n_members, n_slots, n_factors))
         self.register_buffer("mean", torch.zeros(n_members, n_slots))
         covariance = torch.eye(n_slots).repeat(n_members, 1, 1)
@@ -268,7 +269,7 @@ class GaussianBackbone(nn.Module):
         n_factors = min(*self.factors.shape[1:], _MAX_FACTORS)
         leading = (vectors * scales.unsqueeze(1)).flip(2)[..., :n_factors]
         self.factors.zero_()
-        self.factors[..., :n_factors] = _SHARED**0.5 * leading
+        self.factors[..., :n_factors] = self.shared**0.5 * leading
 
     def _step(self, slots, known, weight, mean, covariance):
         """One step of EM: expected moments given what is known, then their average."""
@@ -322,7 +323,7 @@ class GaussianBackbone(nn.Module):
         loading = torch.where(known.unsqueeze(2), 0.0, loading)
         variance = covariance.diagonal(dim1=-2, dim2=-1) - whitened.square().sum(-2)
         variance = variance.clamp(min=self.ridge)
-        least = (1 - _SHARED) * variance
+        least = (1 - self.shared) * variance
         variance = (variance - loading.square().sum(-1)).maximum(least)
         distance = off.square().sum((-2, -1)).unsqueeze(-1)
         n_rows = self.n_rows.unsqueeze(1)

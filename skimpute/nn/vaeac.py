@@ -33,6 +33,9 @@ from skimpute.nn.rowdecoder import RowDecoder
 from skimpute.nn.rowscore import crps
 
 MIN_LATENT_STD = 1e-3
+# Share of z in what the leading components explain: slots all but fixed by z train
+# badly, and beside a copula less is lost where training makes little of z.
+SHARED, SHARED_BESIDE_COPULA = 0.9, 0.5
 NATS_OF_CRPS = 0.1  # weight of the likelihood where draws choose the best epoch
 
 
@@ -97,6 +100,8 @@ class VAEAC(nn.Module):
         conditional mean and spread are inputs of the prior network, and what the prior,
         the proposal and the decoder put out is added to the exact answers of that
         model, with a z that already carries the dependence between hidden cells.
+    copula : bool
+        Whether numbers depend on each other beyond z, as the backbone has it.
     n_bins : int
         Most bins of a number, for the likelihood and the embedding.
     embedding : bool
@@ -130,6 +135,7 @@ class VAEAC(nn.Module):
         sigma_sigma=1e-4,
         kl_warmup=0.0,
         backbone=False,
+        copula=True,
         n_bins=0,
         embedding=False,
         n_members=1,
@@ -150,10 +156,12 @@ class VAEAC(nn.Module):
         self.binned = self.bins is not None and likelihood == "binned"
         self.embedding = self.bins is not None and embedding
         self.n_shares = self.layout.n_real * n_bins  # bins of all numbers together
+        varied = sample_latent and sigma == "learned" and self.layout.n_real > 1
+        self.dependent = backbone and varied and copula
         if backbone:
-            self.backbone = GaussianBackbone(n_members, self.layout.n_slots, latent_dim)
-        varied = sample_latent and sigma == "learned"
-        self.dependent = backbone and varied and self.layout.n_real > 1
+            sizes = n_members, self.layout.n_slots, latent_dim
+            shared = SHARED_BESIDE_COPULA if self.dependent else SHARED
+            self.backbone = GaussianBackbone(*sizes, shared=shared)
         build = self._of_rows(width, depth)
         if grid_shape is not None:
             build = self._of_images(Ladder(grid_shape, n_channels, depth))

@@ -168,6 +168,21 @@ def test_the_start_draws_from_the_normal(likelihood):
         np.testing.assert_allclose(covariance, expected, atol=0.03)
 
 
+def test_without_a_copula_z_has_more_to_carry():
+    module, batch = at_its_start("gaussian", copula=False)
+    tied, _ = at_its_start("gaussian")
+    assert not module.dependent
+    assert tied.dependent
+    size = module.backbone.factors.norm() / tied.backbone.factors.norm()
+    assert float(size) ** 2 == pytest.approx(0.9 / 0.5, rel=1e-4)
+    cells = uniform(5, 6, 4, seed=1)
+    with torch.no_grad():
+        state = module.encode(batch)
+        drawn = module.draws(state, normal(5, 6, 1), cells)
+        alone = module.predictive(state, normal(5, 6, 1)).draw(cells)
+    torch.testing.assert_close(drawn, alone)
+
+
 def test_each_network_has_a_copula_of_its_own():
     module, batch = at_its_start("gaussian", n_rows=60, n_members=2)
     module.backbone.covariance[1] = torch.eye(4)
