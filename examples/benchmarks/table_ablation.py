@@ -8,11 +8,11 @@ and the same cells are scored: ``point_mae`` of what ``transform`` gives, ``crps
 ``min_mae`` (of each row the best of five draws) in Gower's units, coverage of 100
 draws. ``seconds`` are of ``fit``, 100 draws and ``transform``, one thread.
 
-``default`` is what ships, with medians (all cells so far: before what lies beyond the
-values of fit had bins of its own); the rows below it leave out one part or add
-one. "2 s" and "10 s" are ``max_seconds``; "forest chain" is scikit-learn's
-``IterativeImputer`` with forests of 100 trees, one answer and no draws, as
-``KNNImputer``'s.
+``default`` is what ships, with medians; the other cells of VAEAC leave out one part or
+add one ("run 2": before what lies beyond the values of fit had bins of its own, and
+before the copula). "2 s" and "10 s" are ``max_seconds``; "forest chain" is
+scikit-learn's ``IterativeImputer`` with forests of 100 trees, one answer and no draws,
+as ``KNNImputer``'s.
 
 One JSON line per finished cell; started again, the script goes on from there, and draws
 the picture::
@@ -36,10 +36,8 @@ from common import (
     read_lines,
     stamp,
 )
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer
-from tables16 import N_DRAWS, RATE, evaluate, protocol
+from sklearn.impute import KNNImputer
+from tables16 import N_DRAWS, RATE, Single, evaluate, forest_chain, protocol
 
 from skimpute import GaussianImputer, MICEImputer, MissForestImputer, VAEACImputer
 
@@ -58,6 +56,8 @@ PARTS = {
     "no bins in outputs": {"likelihood": "gaussian", "embedding": True},
     "no bins in inputs": {"embedding": False},
     "no backbone": {"backbone": None},
+    "no copula": {"copula": False},
+    "epoch by likelihood": {"validation_score": "log_prob"},
     "cosine, 250 epochs": {"learning_rate_schedule": "cosine"},
     "four networks": {"n_models": 4},
     "gsnn": {"variant": "gsnn"},
@@ -68,33 +68,12 @@ PEERS = ["gaussian", "mice", "missforest", "forest chain", "knn"]
 SHOWN = [*PEERS, "2 s", "10 s", "default"]  # in the picture
 
 
-class Single:
-    """An imputer of scikit-learn for numbers: all draws are its one answer."""
-
-    def __init__(self, imputer):
-        self.imputer = imputer
-
-    def fit(self, X):
-        self.middle, self.spread = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
-        self.spread[self.spread == 0] = 1.0
-        self.imputer.fit((X - self.middle) / self.spread)
-        return self
-
-    def transform(self, X):
-        filled = self.imputer.transform((X - self.middle) / self.spread)
-        return np.where(np.isnan(X), filled * self.spread + self.middle, X)
-
-    def sample(self, X, n_imputations, random_state):
-        return np.repeat(self.transform(X)[None], n_imputations, axis=0)
-
-
 def build(method, categorical, seed):
     """Imputer of a method, by name."""
     if method == "knn":
         return Single(KNNImputer(n_neighbors=5))
     if method == "forest chain":
-        forest = RandomForestRegressor(random_state=seed)
-        return Single(IterativeImputer(forest, random_state=seed))
+        return forest_chain(seed)
     shared = {"categorical_features": categorical, "random_state": seed}
     if method == "mice":
         return MICEImputer(**shared)
