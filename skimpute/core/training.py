@@ -22,9 +22,7 @@ _RECENT = 4  # batches that moments are taken of
 # validations.
 _WARM_UP, _LOOK_BACK, _NEAREST_BACK, _FARTHEST_BACK, _GROWTH = 20, 0.1, 5, 500, 0.1
 # It may stop after so many steps, or this share of all, and so many times the best one.
-# Few rows need more of them: those held out say little, and chance has a part.
 _FEWEST_STEPS, _FEWEST_SHARE, _PATIENCE = 300, 0.075, 1.5
-_MORE_STEPS, _FEW_ROWS = 300, 200
 _ROWS_OF_VALIDATION, _MOST_MASKS = 256, 8  # few rows are held out under several masks
 _last_interrupt = [-np.inf]  # when Ctrl-C last stopped a fit of this process
 
@@ -379,9 +377,7 @@ class _Fit:
         if self.best.state is None:
             return False
         if patience is None and self.average is not None:
-            few = min(_FEW_ROWS / len(self.train), 1) ** 2
-            fewest = (_FEWEST_STEPS + _MORE_STEPS * few) / self.n_steps
-            fewest = max(fewest, _FEWEST_SHARE * plan.max_epochs)
+            fewest = max(_FEWEST_STEPS / self.n_steps, _FEWEST_SHARE * plan.max_epochs)
             return epoch >= fewest + _PATIENCE * self.best.epoch
         if patience is None:
             return False
