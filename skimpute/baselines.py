@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 
 from skimpute.core.base import BaseImputer
@@ -464,6 +463,9 @@ class MissForestImputer(_ChainedImputer):
 
     def _make_model(self, column, others):
         categorical = self._encoder.n_categories[column] > 0
+        # Here: importing it would take a third of this package's time.
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
         kind = RandomForestClassifier if categorical else RandomForestRegressor
         forest = kind(
             n_estimators=self.n_estimators,
