@@ -198,9 +198,9 @@ class VAEACImputer(DensityImputer):
     ``width`` x ``width`` for narrow ones; memory holds the table once in float32. Gaps
     that depend on their own value (MNAR) are filled as if they did not.
 
-    Differences from the paper: hidden categories are all-zero inputs, scales are
-    learned by default and floored by a sum instead of a clamp, training masks are
-    wider, and validation masks are drawn once.
+    Differences from the paper, beside those named above: hidden categories are all-zero
+    inputs, scales are learned by default and floored by a sum instead of a clamp,
+    training masks are wider, and validation masks are drawn once.
 
     References
     ----------

@@ -430,8 +430,8 @@ class VAEAC(nn.Module):
     def validate(self, batch, generator):
         """Score of each row by which the best epoch is chosen: less is better.
 
-        The negative log-likelihood of the targets in nats per column, or a
-        tenth of it and their CRPS.
+        The negative log-likelihood of the targets in nats per column, or a tenth of it
+        and their CRPS.
         """
         n_draws = self.n_importance * self.n_members if self.sample_latent else 1
         of_rows = n_draws, len(batch)
