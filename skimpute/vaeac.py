@@ -476,6 +476,8 @@ class VAEACImputer(DensityImputer):
     def reconstruct(self, X, scored=None, n_draws=10):
         """Rows as the proposal sees them: known cells coded, and decoded again.
 
+        The code of a table holds more of a row with ``copula=False``.
+
         Parameters
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
