@@ -134,7 +134,7 @@ def draw(path):
             name = f"VAEAC, {method}" if ours else method
             axis.annotate(name, (seconds, ratio), fontsize=8, **offset)
         axis.set(xscale="log", xlabel="CPU seconds", title=title)
-        axis.margins(x=0.2)
+        axis.margins(x=0.35, y=0.1)
     axes[0].set_ylabel("relative to the multivariate normal")
     figure.savefig(path.with_suffix(".png"), dpi=110)
 
