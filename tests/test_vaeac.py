@@ -259,3 +259,18 @@ def test_a_warm_start_on_another_table_knows_that_table():
     assert (after.covariance != before).any()
     np.testing.assert_array_equal(after.covariance, fresh.module_.backbone.covariance)
     np.testing.assert_array_equal(after.n_rows, fresh.module_.backbone.n_rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": "fixed"}, "validation_score='crps' is of draws"),
+        ({"variant": "nn"}, "validation_score='crps' is of draws"),
+        ({"likelihood": "bernoulli"}, "validation_score='crps' is of draws"),
+        ({"n_validation_importance": 1}, "at least 2, got 1"),
+    ],
+)
+def test_validation_by_draws_needs_draws(options, message):
+    imputer = VAEACImputer(**SMALL, validation_score="crps", max_epochs=1, **options)
+    with pytest.raises(ValueError, match=message):
+        imputer.fit(np.random.default_rng(0).random((20, 3)))

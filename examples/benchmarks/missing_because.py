@@ -17,7 +17,6 @@ One JSON line per finished cell; started again, the script goes on from there::
 """
 
 import argparse
-import time
 import warnings
 from pathlib import Path
 
@@ -25,8 +24,8 @@ import numpy as np
 import torch
 from common import add_common_arguments, append_line, finished_cells, load_table, stamp
 from table_ablation import TABLES as SIX
-from table_ablation import build
-from tables16 import N_DRAWS, N_IMPUTATIONS
+from table_ablation import build, fill
+from tables16 import N_IMPUTATIONS
 
 from skimpute import masks, metrics
 
@@ -44,11 +43,7 @@ def run_cell(data, table, mechanism, seed, method):
     truth = np.random.default_rng(1).permutation(values)[: TABLES[table]]
     holes = MECHANISMS[mechanism].hide(truth, random_state=seed)
     imputer = build(method, categorical, seed)
-    started = time.process_time()
-    imputer.fit(holes)
-    draws = imputer.sample(holes, N_DRAWS, random_state=seed)
-    point = imputer.transform(holes)
-    seconds = time.process_time() - started
+    draws, point, seconds = fill(imputer, holes, seed)
     where = np.isnan(holes)
     span = np.ptp(truth, axis=0)
     gower = {"where": where, "scale": np.where(span > 0, span, 1.0)}

@@ -101,9 +101,13 @@ class Conditional:
         """
         both = target.unsqueeze(-1) & target.unsqueeze(-2)
         eye = torch.eye(target.shape[-1], device=slots.device)
-        factor = torch.linalg.cholesky(torch.where(both, self.covariance, eye))
+        blocks = torch.where(both, self.covariance, eye)
+        factor, failed = torch.linalg.cholesky_ex(blocks)
+        # Where rounding has made it no covariance, nothing is learned of z.
+        use = (target & (failed == 0).unsqueeze(-1)).unsqueeze(-1)
+        factor = torch.where(use.any(-2, keepdim=True), factor, eye)
         off = (slots - self.mean).unsqueeze(-1)
-        right = torch.where(target.unsqueeze(-1), torch.cat([self.loading, off], -1), 0)
+        right = torch.where(use, torch.cat([self.loading, off], -1), 0)
         solved = torch.linalg.solve_triangular(factor, right, upper=False)
         loading, off = solved[..., :-1], solved[..., -1:]
         of_z = torch.eye(loading.shape[-1]).to(slots) - loading.mT @ loading

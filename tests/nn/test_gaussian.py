@@ -187,6 +187,20 @@ def fitted(seed=0):
     return truth, backbone, X
 
 
+def test_where_rounding_made_no_covariance_nothing_is_learned_of_z():
+    _, backbone, X = fitted()
+    slots, known = as_tensors(X)
+    given = backbone(slots, known)
+    given.covariance[0, :5] = -1.0
+    mean, std = given.posterior(slots + 1.0, ~known)
+    hidden = (~known).any(1)
+    assert hidden[:5].any()
+    assert (mean[0, :5] == 0).all()
+    assert (std[0, :5] == 1).all()
+    assert torch.isfinite(mean).all()
+    assert (mean[0, 5:][hidden[5:]] != 0).any(1).all()
+
+
 def test_members_are_fits_to_rows_that_count_more_or_less_often():
     truth = equicorrelated(3, 0.6)
     X = truth.draw(60, seed=3)
