@@ -370,8 +370,10 @@ class VAEAC(nn.Module):
         shape = (*state.mean.shape[:2], 2 * self.latent_dim)
         noise = torch.randn(shape, generator=generator, device=state.mean.device)
         noise, prior_noise = noise.chunk(2, -1)
-        of_cells = (1, *batch.values.shape)
-        uniforms = torch.rand(of_cells, generator=generator, device=noise.device)
+        uniforms = None
+        if self.dependent:
+            chance = {"generator": generator, "device": noise.device}
+            uniforms = torch.rand(1, *batch.values.shape, **chance)
         regulariser = self._regulariser(state)
         objective = torch.zeros_like(regulariser)
 
