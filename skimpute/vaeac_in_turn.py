@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from skimpute.core import bridge, noise
-from skimpute.nn.inturn import draw_in_turn, log_prob_in_turn, order_of
+from skimpute.nn import inturn
+from skimpute.nn.inturn import order_of
 
 _DRAWS_AT_ONCE = 64
 
@@ -23,14 +24,14 @@ def _chance(imputer, keys, draws, width, first_dim=0):
     return bridge.to_tensor(chance, imputer.device_).flatten(0, 1)
 
 
-def _in_pieces(function, n_draws):
+def in_pieces(function, n_draws):
     """Join what ``function((start, stop))`` returns for some draws at a time."""
     starts = range(0, n_draws, _DRAWS_AT_ONCE)
     pieces = ((start, min(start + _DRAWS_AT_ONCE, n_draws)) for start in starts)
     return np.concatenate([function(piece) for piece in pieces])
 
 
-def draw_rows(imputer, table, keys, n_imputations):
+def draw_in_turn(imputer, table, keys, n_imputations):
     """Draw whole standardised rows, each hidden cell given those drawn before it.
 
     Parameters
@@ -49,9 +50,7 @@ def draw_rows(imputer, table, keys, n_imputations):
     drawn : ndarray of shape (n_imputations, n_samples, width)
     """
     width = table.shape[1]
-    # Columns of one value, or none, were never seen: nothing is drawn there.
-    unseen = np.concatenate([e.constant | e.empty for e in imputer._encoders])
-    unseen = bridge.to_tensor(unseen, imputer.device_, torch.bool)
+    unseen = bridge.to_tensor(imputer._unseen, imputer.device_, torch.bool)
 
     def piece(draws):
         n_draws = draws[1] - draws[0]
@@ -62,12 +61,12 @@ def draw_rows(imputer, table, keys, n_imputations):
             uniforms = _chance(imputer, row_keys, draws, width, first_dim=width)
             hidden = ~batch.context & ~unseen
             order = order_of(order, hidden)
-            drawn = draw_in_turn(imputer.module_, batch, order, hidden, uniforms)
+            drawn = inturn.draw_in_turn(imputer.module_, batch, order, hidden, uniforms)
             return (bridge.to_numpy(drawn.view(n_draws, len(rows), width)),)
 
         return imputer._in_blocks(draw, table, keys, axes=[1])[0]
 
-    return _in_pieces(piece, n_imputations)
+    return in_pieces(piece, n_imputations)
 
 
 def log_weights(imputer, table, context, keys, n_orders):
@@ -78,7 +77,7 @@ def log_weights(imputer, table, context, keys, n_orders):
     Parameters
     ----------
     imputer, table, keys
-        As in :func:`draw_rows`.
+        As in :func:`draw_in_turn`.
     context : ndarray of shape (n_samples, width), bool
         Cells that are given.
     n_orders : int
@@ -98,9 +97,9 @@ def log_weights(imputer, table, context, keys, n_orders):
             batch.target = batch.observed & ~batch.context
             order = _chance(imputer, row_keys, draws, width)
             order = order_of(order, batch.target)
-            weights = log_prob_in_turn(imputer.module_, batch, order)
+            weights = inturn.log_prob_in_turn(imputer.module_, batch, order)
             return (bridge.to_numpy(weights.view(n_draws, len(rows))),)
 
         return imputer._in_blocks(weigh, table, context, keys, axes=[1])[0]
 
-    return _in_pieces(piece, n_orders)
+    return in_pieces(piece, n_orders)

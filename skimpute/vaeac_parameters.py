@@ -141,6 +141,14 @@ def _refuse(p, n_categories):
         raise ValueError(
             "likelihood='bernoulli' takes no backbone, got backbone='gaussian'."
         )
+    if p.n_sweeps not in ("auto", 0) and (
+        p.grid_shape is not None or p.variant == "um"
+    ):
+        raise ValueError(
+            "n_sweeps is for tables, and not for variant='um', which draws cell by "
+            f"cell, got n_sweeps={p.n_sweeps}, grid_shape={p.grid_shape} and "
+            f"variant={p.variant!r}."
+        )
     if p.variant == "um" and p.n_models > 1:
         raise ValueError(f"variant='um' takes n_models=1, got n_models={p.n_models}.")
     if n_labels and (p.grid_shape is not None or p.likelihood == "bernoulli"):

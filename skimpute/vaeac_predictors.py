@@ -17,6 +17,7 @@ _NOT_OURS = {
         "validation_score",
         "use_target",
         "n_imputations",
+        "n_sweeps",
         "add_indicator",
         "keep_empty_features",
     ),
@@ -37,6 +38,10 @@ class _VAEACPredictor(RowPredictor):
         "likelihood": [StrOptions({"gaussian", "binned"})],
         **RowPredictor._parameter_constraints,
     }
+
+    def _make_imputer(self, n_targets):
+        # Predictions integrate over what is hidden; no draw is looked at.
+        return super()._make_imputer(n_targets).set_params(n_sweeps=0)
 
     def __init__(
         self,

@@ -15,8 +15,10 @@ ROOMS = {
 METHODS = {
     "vaeac",
     "vaeac_predictors",
+    "vaeac_densities",
     "vaeac_in_turn",
     "vaeac_parameters",
+    "vaeac_sweeps",
     "convcnp",
     "convcnp_imputer",
     "cnp",
@@ -133,7 +135,12 @@ ARROWS = {
     "nn": {"nn"},
     **{method: {"core", "nn", *ROOMS} for method in METHODS},
     # One method in several files.
-    "vaeac": {"core", "nn", "vaeac_in_turn", "vaeac_parameters", *ROOMS},
+    "vaeac": {
+        *("core", "nn", *ROOMS),
+        *("vaeac_densities", "vaeac_in_turn", "vaeac_parameters", "vaeac_sweeps"),
+    },
+    "vaeac_densities": {"core", "vaeac_in_turn"},
+    "vaeac_sweeps": {"core", "nn", "vaeac_in_turn", *ROOMS},
     "vaeac_predictors": {"core", "vaeac", *ROOMS},
     "cgml": {"core", "cgml_imputer", "cgml_parameters", *ROOMS},
     "cgml_imputer": {"core", "cgml_parameters", *ROOMS},

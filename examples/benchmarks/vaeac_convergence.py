@@ -26,7 +26,8 @@ from vaeac_images import DIGITS, binarised
 from skimpute import VAEACImputer
 from skimpute.core.batch import Batch
 from skimpute.masks import MCAR
-from skimpute.nn.vaeac import VAEAC, State
+from skimpute.nn.vaeac import VAEAC
+from skimpute.nn.vaeacnetworks import State
 
 RESULTS = Path(__file__).parent / "results" / "vaeac_convergence.jsonl"
 N_TRAIN, N_EPOCHS, N_STEPS = 10_000, 10, 20

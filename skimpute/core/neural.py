@@ -44,6 +44,7 @@ class NeuralImputer(Trained, BaseImputer):
     }
 
     _validation_rows = TableSource.validation_rows
+    _rows_of_law = None  # at once; None is as many as ever
     _target_kind = "auto"  # what y holds: "numbers", "classes" (codes), or find out
 
     def _build_module(self, n_categories):
@@ -188,14 +189,29 @@ class NeuralImputer(Trained, BaseImputer):
         points = bridge.to_tensor(points, self.device_)
         return points[:, None, :].expand(-1, n_rows, -1)
 
-    def _point(self, values):
-        def complete(standardised):
-            batch = self._batch(standardised)
-            latent = self._quasi_noise(self.n_imputations, len(standardised))
-            rows = self.module_.predictive(self.module_.encode(batch), latent)
-            return (bridge.to_numpy(rows.summary(self.statistic)),)
+    def _law(self, standardised, keys):
+        """Law of all cells of rows, a mixture of ``n_imputations``; always the same.
 
-        (completed,) = self._in_blocks(complete, self._standardise(values))
+        ``keys`` are for those imputers whose noise is the row's own.
+        """
+        latent = self._quasi_noise(self.n_imputations, len(standardised))
+        state = self.module_.encode(self._batch(standardised))
+        return self.module_.predictive(state, latent)
+
+    def _describe(self, values, describe, axes=None):
+        """What ``describe`` finds, as tensors, in the law of the cells of rows."""
+
+        def of_block(standardised, keys):
+            found = describe(self._law(standardised, keys))
+            return tuple(bridge.to_numpy(part) for part in found)
+
+        rows = self._standardise(values), noise.content_keys(values)
+        return self._in_blocks(of_block, *rows, axes=axes, block_rows=self._rows_of_law)
+
+    def _point(self, values):
+        (completed,) = self._describe(
+            values, lambda law: (law.summary(self.statistic),)
+        )
         return self._unstandardise(completed)
 
     def _draws(self, values, keys, n_imputations):
@@ -218,6 +234,11 @@ class NeuralImputer(Trained, BaseImputer):
 
         (drawn,) = self._in_blocks(draw, table, keys, axes=[1])
         return drawn
+
+    @property
+    def _unseen(self):
+        """Columns of the module of one value, or none: never shown to it."""
+        return np.concatenate([e.constant | e.empty for e in self._encoders])
 
     def _unstandardise(self, standardised):
         """Coded columns of X from the module's columns."""
@@ -289,22 +310,15 @@ class DensityImputer(NeuralImputer):
         X = self._validate_rows(X)
         values, missing = self._encoder.code(X)
 
-        def describe(rows):
-            latent = self._quasi_noise(self.n_imputations, len(rows))
-            cells = self.module_.predictive(
-                self.module_.encode(self._batch(rows)), latent
-            )
-            moments = [cells.summary("mean"), cells.total_std()]
+        def describe(cells):
             at = cells.quantiles(bridge.to_tensor(levels, self.device_))
             at = cells.layout.columns_of(
                 at, at.new_zeros(*at.shape[:2], cells.n_labels)
             )
-            results = [*moments, at, cells.probs.mean(0)]
-            return tuple(bridge.to_numpy(result) for result in results)
+            moments = cells.summary("mean"), cells.total_std()
+            return *moments, at, cells.probs.mean(0)
 
-        mean, std, at, probs = self._in_blocks(
-            describe, self._standardise(values), axes=[0, 0, 1, 0]
-        )
+        mean, std, at, probs = self._describe(values, describe, axes=[0, 0, 1, 0])
         numbers = missing & ~self._encoder.categorical
         width = values.shape[1]
         index = X.index if is_frame(X) else None

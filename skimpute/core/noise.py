@@ -84,8 +84,23 @@ def row_keys(values, seed):
         Hash of the seed, the row's content and the number of equal rows before it:
         a row alone repeats its draws, equal rows of one call differ.
     """
-    content = _mix(cell_hashes(values).sum(axis=1, dtype=np.uint64))
+    content = content_keys(values)
     return _mix(content ^ _mix(_occurrence(content) * _DIM + _salt(seed)))
+
+
+def content_keys(values):
+    """Keys of rows by their content alone: equal rows have the same noise.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_features)
+        Coded table, NaN where there is a gap.
+
+    Returns
+    -------
+    keys : ndarray of shape (n_samples,), uint64
+    """
+    return _mix(cell_hashes(values).sum(axis=1, dtype=np.uint64))
 
 
 def _occurrence(hashes):
@@ -185,6 +200,5 @@ def cell_uniforms(values):
     uniforms : ndarray of shape (n_samples, n_features), float64
         In (0, 1); the same whenever the same row is seen.
     """
-    hashes = cell_hashes(values)
-    content = _mix(hashes.sum(axis=1, dtype=np.uint64))
-    return _to_unit(_mix(hashes ^ content[:, None]))
+    content = content_keys(values)
+    return _to_unit(_mix(cell_hashes(values) ^ content[:, None]))

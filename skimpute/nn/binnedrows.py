@@ -50,9 +50,7 @@ class BinnedRows(RowDistribution):
     def log_prob(self, values):
         """Log density (numbers) or log probability (codes) of every cell, nats."""
         layout, bins = self.layout, self.bins
-        numbers = values[..., layout.real]
-        shape = torch.broadcast_shapes(numbers.shape, self.loc.shape)
-        at = bins.find(numbers).expand(shape).unsqueeze(-1)
+        numbers, at = self._find(values)
 
         def here(table):
             return _pick(table, at)
@@ -71,11 +69,15 @@ class BinnedRows(RowDistribution):
         codes = super().log_prob(values)[..., layout.categorical]
         return layout.columns_of(real, codes)
 
+    def _find(self, values):
+        """Numbers of rows, and their bins, (..., n_real, 1)."""
+        numbers = values[..., self.layout.real]
+        at, _ = torch.broadcast_tensors(self.bins.find(numbers), self.loc)
+        return numbers, at.unsqueeze(-1)
+
     def normal_scores(self, values, uniforms):
         """Standard normal values of the same probability; see `RowDistribution`."""
-        numbers = values[..., self.layout.real]
-        shape = torch.broadcast_shapes(numbers.shape, self.loc.shape)
-        at = self.bins.find(numbers).expand(shape).unsqueeze(-1)
+        numbers, at = self._find(values)
         z = (numbers - self.loc) / self.scale
         mass = _pick(self.log_mass, at).exp()
         share = (_mass_between(_pick(self.edges[..., :-1], at), z) / mass).clamp(0, 1)
@@ -227,6 +229,7 @@ def _mass_between(low, high):
 
 def _pick(table, at):
     """Entries of (..., n_real, n_bins) at bins (..., n_real, 1), broadcast."""
-    shape = torch.broadcast_shapes(table.shape[:-1], at.shape[:-1])
-    picked = table.expand(*shape, -1).gather(-1, at.expand(*shape, 1))
-    return picked.squeeze(-1)
+    if table.shape[:-1] != at.shape[:-1]:
+        at, like = torch.broadcast_tensors(at, table[..., :1])
+        table = table.expand(*like.shape[:-1], -1)
+    return table.gather(-1, at).squeeze(-1)

@@ -17,11 +17,16 @@ class Copula:
         Of standardised numbers, which scores take their correlations from.
     hidden : Tensor of shape (n_rows, n_real), bool
         Numbers that are not known; the others depend on nothing.
+    ties : Tensor of shape (n_members, n_real) or float, default=1.0
+        In [0, 1]: what each number keeps of its correlations, the rest of its score
+        being its own.
     """
 
-    def __init__(self, covariance, hidden):
+    def __init__(self, covariance, hidden, ties=1.0):
         variance = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0)
         scale = torch.where(hidden, (variance + _LEAST).rsqrt(), 0.0)
+        if torch.is_tensor(ties):
+            scale = scale * ties.unsqueeze(1)
         self.correlation = covariance * scale.unsqueeze(-1) * scale.unsqueeze(-2)
         self.correlation.diagonal(dim1=-2, dim2=-1).fill_(1.0)
 

@@ -11,7 +11,7 @@ from skimpute.nn.heads import LOG_SQRT_2PI
 
 # z starts with the leading components; what they leave is spread. More of them fit a
 # normal table better, but networks then learn slower what is not normal (measured).
-_MAX_FACTORS = 4
+MAX_FACTORS = 4
 _MOST_ROWS = 10_000  # that EM looks at: enough for the moments of all slots
 _MOST_PRODUCTS = 4e9  # rows * slots^3 of a step of EM, some seconds: fewer rows if wide
 _CELLS_AT_ONCE = 2**18  # of the batched covariance matrices: more is slower, for memory
@@ -270,7 +270,7 @@ class GaussianBackbone(nn.Module):
         """Take the principal components of the covariance without the ridge."""
         values, vectors = torch.linalg.eigh(self.covariance.double())
         scales = (values - self.ridge).clamp(min=0).sqrt()
-        n_factors = min(*self.factors.shape[1:], _MAX_FACTORS)
+        n_factors = min(*self.factors.shape[1:], MAX_FACTORS)
         leading = (vectors * scales.unsqueeze(1)).flip(2)[..., :n_factors]
         self.factors.zero_()
         self.factors[..., :n_factors] = self.shared**0.5 * leading

@@ -6,6 +6,8 @@ References
    Estimation", JASA 102.
 """
 
+import math
+
 import torch
 from torch.nn.functional import one_hot
 
@@ -41,3 +43,31 @@ def crps(rows, values, uniforms):
     truth = one_hot(codes, probs.shape[-1]).to(probs)
     labels = 0.5 * (probs - truth).square().sum(-1)
     return layout.columns_of(numbers, labels)
+
+
+def energy(layout, drawn, values, which):
+    """Energy score of some cells of each row together ([1]_, eq. 22): less is better.
+
+    Parameters
+    ----------
+    layout : TableLayout
+        Columns of the row.
+    drawn : Tensor of shape (n_draws, n_rows, n_columns)
+        At least two draws.
+    values : Tensor of shape (n_rows, n_columns)
+        Coded cells.
+    which : Tensor of shape (n_rows, n_columns), bool
+        Cells that count.
+
+    Returns
+    -------
+    scores : Tensor of shape (n_rows,)
+        Of Euclidean distances of standardised units, in which two categories are one
+        apart; unbiased.
+    """
+    unit = torch.where(layout.slot_is_category, math.sqrt(0.5), 1.0)
+    truth = (layout.encode(values, which) * unit).unsqueeze(1)
+    draws = (layout.encode(drawn, which) * unit).transpose(0, 1)
+    n_pairs = len(drawn) * (len(drawn) - 1)
+    apart = torch.cdist(draws, draws).sum((-2, -1)) / n_pairs
+    return torch.cdist(draws, truth).mean((-2, -1)) - 0.5 * apart

@@ -46,6 +46,39 @@ def test_known_numbers_depend_on_nothing():
     assert found[0, 2] != 0
 
 
+def test_ties_take_from_the_correlations_of_a_number():
+    ties = torch.tensor([[0.5, 1.0, 0.2]])
+    covariance = torch.tensor(COVARIANCE).expand(1, 1, 3, 3)
+    loose = Copula(covariance, torch.ones(1, 3, dtype=torch.bool), ties)
+    whole = correlation(COVARIANCE)
+    expected = whole * np.outer(ties[0], ties[0])
+    np.fill_diagonal(expected, 1.0)
+    np.testing.assert_allclose(loose.correlation[0, 0], expected, atol=2e-3)
+    found = Copula(covariance, torch.ones(1, 3, dtype=torch.bool)).correlation[0, 0]
+    np.testing.assert_allclose(found, whole, atol=1e-3)
+
+
+def test_ties_are_learned_where_columns_stop_to_depend():
+    """Rows whose numbers are independent, and a backbone that says otherwise."""
+    module = make_vaeac([0] * 3, backbone=True)
+    tied = torch.full((1, 3, 3), 0.8)
+    tied.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    module.backbone.covariance.copy_(tied)
+    module.backbone.factors.zero_()
+    known = torch.ones(400, 3, dtype=torch.bool)
+    batch = as_batch(normal(400, 3), known, ~known)
+    optimiser = torch.optim.Adam([module.ties], lr=0.05)
+    for step in range(60):
+        optimiser.zero_grad()
+        module.loss(batch, torch.Generator().manual_seed(step)).mean().backward()
+        optimiser.step()
+    assert (module.ties < 0.35).sum() >= 2  # of two, one is enough
+    with torch.no_grad():
+        module.ties.fill_(1.4)  # beyond: as 1, and not stuck there
+    module.loss(batch, torch.Generator().manual_seed(0)).mean().backward()
+    assert (module.ties.grad != 0).all()
+
+
 @pytest.mark.parametrize("which", [(1, 1, 1), (1, 0, 1), (0, 1, 1), (0, 1, 0)])
 def test_density_is_that_of_scipy_for_any_part(which):
     which = np.array(which, dtype=bool)

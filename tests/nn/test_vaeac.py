@@ -13,7 +13,7 @@ from skimpute.nn.bootstrap import row_weights
 from skimpute.nn.diagonal import gaussian_kl, gaussian_log_prob
 from skimpute.nn.heads import tamed
 from skimpute.nn.rowdecoder import RowDecoder
-from skimpute.nn.vaeac import MIN_LATENT_STD
+from skimpute.nn.vaeacnetworks import MIN_LATENT_STD
 
 from .common import MIXED, as_batch, make_batch, make_vaeac, normal
 
