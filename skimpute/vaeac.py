@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import torch
 
-from skimpute.core import bridge
+from skimpute.core import bridge, noise
 from skimpute.core.atoms import Atoms
 from skimpute.core.batch import TableSource
 from skimpute.core.checks import Integral, Interval, Real, StrOptions
@@ -14,10 +14,10 @@ from skimpute.vaeac_densities import VAEACDensities
 from skimpute.vaeac_in_turn import draw_in_turn
 from skimpute.vaeac_parameters import build_module, schedule_of
 from skimpute.vaeac_sweeps import (
-    ROWS_AT_ONCE,
+    describe_in_sweeps,
     draw_in_sweeps,
-    law_in_sweeps,
     sweeps_of,
+    with_company,
 )
 
 _SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
@@ -377,18 +377,23 @@ class VAEACImputer(VAEACDensities):
     def _draw_rows(self, table, keys, n_imputations):
         if self.module_.in_turn:
             return draw_in_turn(self, table, keys, n_imputations)
-        if self.n_sweeps_:
-            return draw_in_sweeps(self, table, keys, n_imputations)
-        return super()._draw_rows(table, keys, n_imputations)
+        drawn = super()._draw_rows(table, keys, n_imputations)
+        several = with_company(self, table)
+        if self.n_sweeps_ and several.any():
+            rows = table[several], keys[several]
+            drawn[:, several] = draw_in_sweeps(self, *rows, n_imputations)
+        return drawn
 
-    @property
-    def _rows_of_law(self):
-        return ROWS_AT_ONCE if self.n_sweeps_ else None
-
-    def _law(self, standardised, keys):
-        if self.n_sweeps_:
-            return law_in_sweeps(self, standardised, keys)
-        return super()._law(standardised, keys)
+    def _describe(self, values, describe, axes=None):
+        found = super()._describe(values, describe, axes)
+        table = self._standardise(values)
+        several = with_company(self, table)
+        if self.n_sweeps_ and several.any():
+            rows = table[several], noise.content_keys(values[several])
+            swept = describe_in_sweeps(self, *rows, describe, axes)
+            for part, new, axis in zip(found, swept, axes or [0], strict=True):
+                part.swapaxes(0, axis)[several] = new.swapaxes(0, axis)
+        return found
 
     def _standardise(self, values):
         table = super()._standardise(values)

@@ -11,7 +11,7 @@ from skimpute.nn.rowscore import energy
 from skimpute.nn.sweeps import sweep
 from skimpute.vaeac_in_turn import in_pieces
 
-ROWS_AT_ONCE = 64  # each with its draws
+_ROWS_AT_ONCE = 64  # each with its draws
 # Of n_sweeps="auto": how many, and by how many standard errors they must pay.
 SWEEPS, _CERTAIN = 2, 1.0
 _HELD_OUT_CELLS, _FEWEST_ROWS, _MOST_ROWS, _MOST_MASKS = 5000, 20, 512, 8
@@ -42,29 +42,42 @@ def draw_in_sweeps(imputer, table, keys, n_imputations):
             drawn, _ = _after_sweeps(imputer, rows, row_keys, draws)
             return (bridge.to_numpy(drawn),)
 
-        blocks = {"axes": [1], "block_rows": ROWS_AT_ONCE}
+        blocks = {"axes": [1], "block_rows": _ROWS_AT_ONCE}
         return imputer._in_blocks(draw, table, keys, **blocks)[0]
 
     return in_pieces(piece, n_imputations)
 
 
-def law_in_sweeps(imputer, rows, keys):
-    """Law of the hidden cells of rows, each given the draws of its last sweep.
+def describe_in_sweeps(imputer, table, keys, describe, axes):
+    """What ``describe`` finds in the law of hidden cells given their last sweep.
 
     Parameters
     ----------
-    imputer, keys
+    imputer, table, keys
         As in :func:`draw_in_sweeps`.
-    rows : ndarray of shape (n_samples, width)
-        Standardised rows, NaN where hidden.
+    describe : callable
+        From a `RowDistribution`, a mixture over ``n_imputations`` draws, to tensors.
+    axes : sequence of int or None
+        Axis of the rows in each of them; the first if it is None.
 
     Returns
     -------
-    law : RowDistribution
-        A mixture over ``n_imputations`` draws.
+    found : list of ndarray
     """
-    _, outputs = _after_sweeps(imputer, rows, keys, (0, imputer.n_imputations))
-    return imputer.module_.distribution(outputs)
+
+    def of_block(rows, row_keys):
+        draws = 0, imputer.n_imputations
+        _, outputs = _after_sweeps(imputer, rows, row_keys, draws)
+        found = describe(imputer.module_.distribution(outputs))
+        return tuple(bridge.to_numpy(part) for part in found)
+
+    blocks = {"axes": axes, "block_rows": _ROWS_AT_ONCE}
+    return imputer._in_blocks(of_block, table, keys, **blocks)
+
+
+def with_company(imputer, table):
+    """Which rows have several hidden cells: one alone is drawn as before."""
+    return (np.isnan(table) & ~imputer._unseen).sum(axis=1) > 1
 
 
 def _after_sweeps(imputer, rows, keys, draws):

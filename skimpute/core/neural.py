@@ -44,7 +44,6 @@ class NeuralImputer(Trained, BaseImputer):
     }
 
     _validation_rows = TableSource.validation_rows
-    _rows_of_law = None  # at once; None is as many as ever
     _target_kind = "auto"  # what y holds: "numbers", "classes" (codes), or find out
 
     def _build_module(self, n_categories):
@@ -189,28 +188,23 @@ class NeuralImputer(Trained, BaseImputer):
         points = bridge.to_tensor(points, self.device_)
         return points[:, None, :].expand(-1, n_rows, -1)
 
-    def _law(self, standardised, keys):
-        """Law of all cells of rows, a mixture of ``n_imputations``; always the same.
-
-        ``keys`` are for those imputers whose noise is the row's own.
-        """
-        latent = self._quasi_noise(self.n_imputations, len(standardised))
-        state = self.module_.encode(self._batch(standardised))
-        return self.module_.predictive(state, latent)
-
     def _describe(self, values, describe, axes=None):
-        """What ``describe`` finds, as tensors, in the law of the cells of rows."""
+        """What ``describe`` finds, as tensors, in the law of the cells of rows.
 
-        def of_block(standardised, keys):
-            found = describe(self._law(standardised, keys))
+        The law is a mixture over ``n_imputations`` codes, the same for every row.
+        """
+
+        def of_block(standardised):
+            latent = self._quasi_noise(self.n_imputations, len(standardised))
+            state = self.module_.encode(self._batch(standardised))
+            found = describe(self.module_.predictive(state, latent))
             return tuple(bridge.to_numpy(part) for part in found)
 
-        rows = self._standardise(values), noise.content_keys(values)
-        return self._in_blocks(of_block, *rows, axes=axes, block_rows=self._rows_of_law)
+        return self._in_blocks(of_block, self._standardise(values), axes=axes)
 
     def _point(self, values):
         (completed,) = self._describe(
-            values, lambda law: (law.summary(self.statistic),)
+            values, lambda cells: (cells.summary(self.statistic),)
         )
         return self._unstandardise(completed)
 
