@@ -57,6 +57,8 @@ PARTS = {
     "no bins in inputs": {"embedding": False},
     "no backbone": {"backbone": None},
     "no copula": {"copula": False},
+    "no sweeps": {"n_sweeps": 0},
+    "always sweeps": {"n_sweeps": 2},
     "epoch by likelihood": {"validation_score": "log_prob"},
     "cosine, 250 epochs": {"learning_rate_schedule": "cosine"},
     "four networks": {"n_models": 4},
