@@ -10,7 +10,8 @@ draws. ``seconds`` are of ``fit``, 100 draws and ``transform``, one thread.
 
 ``default`` is what ships, with medians; the other cells of VAEAC leave out one part or
 add one ("run 2": before what lies beyond the values of fit had bins of its own, and
-before the copula). "2 s" and "10 s" are ``max_seconds``; "forest chain" is
+before the copula; "run 3": before what is left of its correlations was learned, and
+before sweeps). "2 s", "10 s" and "60 s" are ``max_seconds``; "forest chain" is
 scikit-learn's ``IterativeImputer`` with forests of 100 trees, one answer and no draws,
 as ``KNNImputer``'s.
 
@@ -65,6 +66,7 @@ PARTS = {
     "gsnn": {"variant": "gsnn"},
     "2 s": {"max_seconds": 2.0},
     "10 s": {"max_seconds": 10.0},
+    "60 s": {"max_seconds": 60.0},
 }
 PEERS = ["gaussian", "mice", "missforest", "forest chain", "knn"]
 SHOWN = [*PEERS, "2 s", "10 s", "default"]  # in the picture

@@ -19,7 +19,8 @@ Methods: ``vaeac`` as it ships, the last of the runs with a default of ours (``r
 had normal numbers and 250 epochs with a rate that falls to zero; ``run 2`` no bins for
 what lies beyond the values of fit, and ``run 2 mended``, of one seed, had them; none
 had a copula, and the epoch was chosen by likelihood; ``run 3 broken off`` trained
-small tables longer, in two lengths), but for
+small tables longer, in two lengths; ``run 3`` did not learn what is left of the
+copula's correlations, and knew no sweeps), but for
 ``statistic="median"``, which concerns ``point_mae`` alone; ``mice``, ``missforest``,
 ``gain`` as they ship; ``knn``, scikit-learn's nearest neighbour, and ``forest chain``,
 its chained forests of 100 trees, standardised, all draws the same.

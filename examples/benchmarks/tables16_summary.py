@@ -6,7 +6,7 @@ lines are the results file of Jolicoeur-Martineau et al. (2024): other masks, an
 seconds. A method is left out until all sixteen tables are there. ``run 1`` is an
 earlier default: normal numbers, 250 epochs with a rate that falls to zero; ``run 2``
 had no bins for what lies beyond the values of fit, ``run 2 mended`` had; neither had a
-copula.
+copula. ``run 3`` had one whose correlations were not learned, and no sweeps.
 
 Made from ``tables16.jsonl``::
 

@@ -11,7 +11,8 @@ targets, that predicts ten draws of each test row: the mean, or the most frequen
 ``paper`` is the paper's own configuration, ``gsnn`` and ``nn`` its variants, without a
 proposal network and without a latent, ``default`` what ships (``default, run 1`` had
 normal numbers and 250 epochs with a rate that falls to zero; ``default, run 2`` bins
-and averaged weights, but no copula).
+and averaged weights, but no copula, ``default, run 3`` a copula whose correlations were
+not learned, and no sweeps).
 ``paper_in_sample`` (with ``mean_in_sample``) asks why ``paper`` misses printed numbers:
 the paper's released code has no split, it trains on the corrupted table and scores that
 same table.
