@@ -291,7 +291,8 @@ class DensityImputer(NeuralImputer):
             microseconds). ``probabilities``, a dict with a table of shape (n_samples,
             n_categories) for each categorical column, NaN in observed rows. Tables are
             DataFrames. The mixture is over ``n_imputations`` latent codes, the same for
-            every row. With ``sigma="fixed"`` only their spread is reported.
+            every row, or draws of the row's other gaps where an imputer sweeps over
+            them. With ``sigma="fixed"`` only their spread is reported.
 
         Raises
         ------
