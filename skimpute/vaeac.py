@@ -440,5 +440,5 @@ class VAEACImputer(VAEACDensities):
             values[..., numbers] = part
         return values
 
-    def _build_module(self, n_categories):
-        return build_module(self, n_categories)
+    def _build_module_for(self, rows, n_categories):
+        return build_module(self, n_categories, rows)

@@ -3,15 +3,17 @@
 import math
 
 import numpy as np
+import torch
 
 from skimpute.image_masks import image_shape
+from skimpute.nn.bins import bins_in_use
 from skimpute.nn.vaeac import VAEAC
 
 _WIDEST_BACKBONE = 150
 _BINS_OF_A_ROW, _FEWEST_BINS, _MOST_BINS = 1500, 8, 32  # of n_bins="auto"
 
 
-def build_module(p, n_categories):
+def build_module(p, n_categories, rows):
     """Networks of an imputer's parameters, for columns of these kinds.
 
     Parameters
@@ -19,6 +21,8 @@ def build_module(p, n_categories):
     p : VAEACImputer
     n_categories : ndarray of shape (n_columns,), int
         0 for a number.
+    rows : Tensor of shape (n_rows, n_columns)
+        Standardised table, NaN where there is a gap.
 
     Returns
     -------
@@ -39,6 +43,7 @@ def build_module(p, n_categories):
     kl_warmup = p.kl_warmup
     if kl_warmup == "auto":  # with the backbone the code is in use from the start
         kl_warmup = 0.0 if backbone else 0.5
+    n_bins, most_bins = _count_bins(p, n_categories, rows)
     module = VAEAC(
         n_categories,
         p.latent_dim,
@@ -56,7 +61,8 @@ def build_module(p, n_categories):
         kl_warmup=kl_warmup,
         backbone=backbone,
         copula=p.copula,
-        n_bins=_count_bins(p, n_categories),
+        n_bins=n_bins,
+        most_bins=most_bins,
         embedding=embedding,
         n_members=p.n_models,
         n_importance=p.n_validation_importance,
@@ -97,7 +103,24 @@ def schedule_of(p):
     return "averaged" if p.grid_shape is None else "cosine"
 
 
-def _count_bins(p, n_categories):
+def _count_bins(p, n_categories, rows):
+    """Bins that the networks have, and how many to look for.
+
+    None that would be empty in every column; but networks that go on from a fit to the
+    next one keep their size.
+    """
+    most = _most_bins(p, n_categories)
+    numbers = rows[:, np.flatnonzero(n_categories == 0)]
+    if p.warm_start:
+        before = getattr(getattr(p, "module_", None), "bins", None)
+        most = most if before is None else before.n_bins
+    elif numbers.numel() and p.grid_shape is None:
+        known = ~torch.isnan(numbers)
+        return bins_in_use(torch.where(known, numbers, 0.0), known, most), most
+    return most, most
+
+
+def _most_bins(p, n_categories):
     """Most bins of a number: fewer where there are many numbers."""
     if p.n_bins != "auto":
         return p.n_bins

@@ -248,6 +248,28 @@ def test_eight_gaussians(alpha):
         assert -crude.mean() > gap + floor + 0.3
 
 
+def test_small_tables_have_few_bins():
+    X = equicorrelated(3).draw(2000)
+    imputer = VAEACImputer(**SMALL, max_epochs=1)
+    few = imputer.fit(X[:200]).module_.bins
+    assert few.n_bins < 12 and few.most == 32
+    assert imputer.fit(X).module_.bins.n_bins == 32
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_networks_go_on_from_one_table_to_a_larger_one(first):
+    X = equicorrelated(3).draw(2000)
+    imputer = VAEACImputer(**SMALL, max_epochs=1, warm_start=first).fit(X[:200])
+    n_bins, weight = imputer.module_.bins.n_bins, imputer.module_.prior.first.weight
+    assert n_bins == 32 if first else n_bins < 12
+    slow = {"warm_start": True, "learning_rate": 1e-12, "weight_decay": 0.0}
+    after = imputer.set_params(**slow).fit(X).module_
+    assert after.bins.n_bins == n_bins
+    np.testing.assert_allclose(
+        after.prior.first.weight.detach(), weight.detach(), atol=1e-6
+    )
+
+
 def test_a_warm_start_on_another_table_knows_that_table():
     truth = equicorrelated(4, 0.6)
     rows = truth.draw(30, seed=0) * 3 + 5

@@ -27,6 +27,8 @@ class Bins(nn.Module):
     ----------
     n_columns, n_bins : int
         Numbers of a row; bins of a column, some of which may stay empty.
+    most : int or None, default=None
+        Bins that `fit` looks for, if it is known that ``n_bins`` hold what it finds.
 
     Attributes
     ----------
@@ -44,9 +46,10 @@ class Bins(nn.Module):
     widths: torch.Tensor
     span: torch.Tensor
 
-    def __init__(self, n_columns, n_bins):
+    def __init__(self, n_columns, n_bins, most=None):
         super().__init__()
         self.n_bins = n_bins
+        self.most = n_bins if most is None else most
         edges = torch.full((n_columns, n_bins + 1), FAR)
         edges[:, 0] = -FAR
         self.register_buffer("edges", edges)
@@ -84,7 +87,7 @@ class Bins(nn.Module):
         inner = torch.cat([low, high])
         inner = inner[inner.abs() < FAR].unique()
         rest = values[~torch.isin(values, atoms)]
-        room = min(self.n_bins - 3 - len(inner), len(rest) // _ROWS_OF_A_BIN)
+        room = min(self.most - 3 - len(inner), len(rest) // _ROWS_OF_A_BIN)
         if room > 0:
             levels = torch.linspace(0, 1, room + 2, device=values.device)[1:-1]
             cuts = rest.quantile(levels)
@@ -107,11 +110,11 @@ class Bins(nn.Module):
     def _choose_atoms(self, distinct, counts):
         """Positions of values that have a bin of their own, ascending."""
         n_rows = int(counts.sum())
-        if len(distinct) <= min(self.n_bins, n_rows // _FEWEST_REPEATS):
+        if len(distinct) <= min(self.most, n_rows // _FEWEST_REPEATS):
             return torch.arange(len(distinct), device=distinct.device)
-        most = max((self.n_bins - 3) // 2, 0)  # each takes two edges
-        fewest = max(n_rows / self.n_bins, _ROWS_OF_AN_ATOM)
-        frequent = counts.argsort(descending=True, stable=True)[:most]
+        room = max((self.most - 3) // 2, 0)  # each takes two edges
+        fewest = max(n_rows / self.most, _ROWS_OF_AN_ATOM)
+        frequent = counts.argsort(descending=True, stable=True)[:room]
         return frequent[counts[frequent] >= fewest].sort().values
 
     @staticmethod
@@ -157,3 +160,16 @@ class Bins(nn.Module):
         low = self.edges[:, :-1].clamp(least, greatest)
         width = self.edges[:, 1:].clamp(least, greatest) - low
         return ((values.unsqueeze(-1) - low) / width.clamp(min=_NARROWEST)).clamp(0, 1)
+
+
+def bins_in_use(values, known, most):
+    """Bins of the column that has most of them, when these columns are fitted.
+
+    Parameters
+    ----------
+    values, known : Tensor of shape (n_rows, n_columns)
+        As in `Bins.fit`.
+    most : int
+        Bins to look for.
+    """
+    return int(Bins(values.shape[1], most).fit(values, known).exists.sum(1).max())

@@ -103,8 +103,9 @@ class VAEACNetworks(nn.Module):
     copula : bool
         Whether numbers depend on each other beyond z, at first as the backbone has it;
         training learns how much of that each of them keeps.
-    n_bins : int
-        Most bins of a number, for the likelihood and the embedding.
+    n_bins, most_bins : int
+        Bins of a number, for the likelihood and the embedding; how many :meth:`prepare`
+        looks for, if it is known that ``n_bins`` hold what it finds.
     embedding : bool
         Whether the prior network is also given numbers as shares of their bins.
     n_members : int
@@ -136,6 +137,7 @@ class VAEACNetworks(nn.Module):
         backbone=False,
         copula=True,
         n_bins=0,
+        most_bins=None,
         embedding=False,
         n_members=1,
         n_importance=25,
@@ -151,7 +153,7 @@ class VAEACNetworks(nn.Module):
         self.kl_warmup, self.kl_weight = kl_warmup, 1.0
         self.backbone: GaussianBackbone | None = None
         asked = (likelihood == "binned" or embedding) and self.layout.n_real
-        self.bins = Bins(self.layout.n_real, n_bins) if asked else None
+        self.bins = Bins(self.layout.n_real, n_bins, most_bins) if asked else None
         self.binned = self.bins is not None and likelihood == "binned"
         self.embedding = self.bins is not None and embedding
         self.n_shares = self.layout.n_real * n_bins  # bins of all numbers together

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from skimpute.nn.binnedrows import BinnedRows, _LogMass
-from skimpute.nn.bins import FAR, Bins
+from skimpute.nn.bins import FAR, Bins, bins_in_use
 from skimpute.nn.heads import RowDistribution, TableLayout
 
 N_BINS = 16
@@ -41,6 +41,29 @@ def test_atoms_are_the_values_that_many_rows_share(bins):
     )
     np.testing.assert_allclose(bins.widths[1][bins.is_atom[1]], 0.5, atol=1e-6)
     assert bins.atoms[2][bins.is_atom[2]].tolist() == [0.0]
+
+
+def test_bins_that_would_be_empty_in_every_column_are_left_out(table, bins):
+    known = torch.ones_like(table, dtype=torch.bool)
+    in_use = bins_in_use(table, known, N_BINS)
+    assert in_use == int(bins.exists.sum(1).max()) == N_BINS  # 600 rows fill them all
+    few = table[:200]
+    n_bins = bins_in_use(few, known[:200], N_BINS)
+    assert n_bins < N_BINS
+    whole = Bins(3, N_BINS).fit(few, known[:200])
+    tight = Bins(3, n_bins, most=N_BINS).fit(few, known[:200])
+    for name in ("atoms", "is_atom", "widths"):
+        kept = getattr(whole, name)[:, :n_bins]
+        torch.testing.assert_close(getattr(tight, name), kept)
+    torch.testing.assert_close(tight.edges, whole.edges[:, : n_bins + 1])
+    assert (whole.edges[:, n_bins:] == FAR).all()
+    raw = torch.randn(2, 6 + 3 * N_BINS, generator=torch.Generator().manual_seed(2))
+    used = raw[:, 6:].unflatten(-1, (3, N_BINS))[..., :n_bins].flatten(-2)
+    layout = TableLayout([0, 0, 0])
+    torch.testing.assert_close(
+        BinnedRows(layout, tight, torch.cat([raw[:, :6], used], 1)).log_prob(few[:2]),
+        BinnedRows(layout, whole, raw).log_prob(few[:2]),
+    )
 
 
 def test_edges_of_a_continuous_column_are_quantiles(table, bins):
