@@ -25,8 +25,12 @@ def make_vaeac(n_categories, seed=0, dtype=torch.float32, **options):
 
 
 def make_vaeac_with_backbone(n_categories, **options):
-    """Network with a backbone, past its start: outputs are no longer zero."""
+    """Network with a backbone, past its start: outputs are no longer zero.
+
+    Slots of the backbone are correlated, as those of any table are.
+    """
     module = make_vaeac(n_categories, backbone=True, **options)
+    module.backbone.covariance.mul_(0.7).add_(0.3)
     generator = torch.Generator().manual_seed(1)
     heads = [module.decoder.last, module.decoder.from_input, module.prior.last]
     for layer in [*heads, module.proposal.last]:
