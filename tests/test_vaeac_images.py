@@ -142,7 +142,7 @@ def test_importance_samples_in_pieces_are_those_of_one_pass(
 ):
     imputer = VAEACImputer(**QUICK, likelihood=likelihood).fit(images)
     whole = imputer.log_prob(images, n_importance=40)
-    monkeypatch.setattr("skimpute.vaeac._DRAWS_AT_ONCE", 16)
+    monkeypatch.setattr("skimpute.vaeac_densities._DRAWS_AT_ONCE", 16)
     np.testing.assert_allclose(imputer.log_prob(images, n_importance=40), whole)
 
 
