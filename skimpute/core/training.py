@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
 from skimpute.core import bridge
+from skimpute.core.adam import Adam
 
 _MAX_BAD_STEPS = 5
 _RECENT = 4  # batches that moments are taken of
@@ -156,15 +157,11 @@ class _Fit:
         """Adam with decoupled decay of weights; biases and scales are left alone."""
         named = self.module.named_parameters()
         free = {id(p) for name, p in named if name.endswith("bias") or p.ndim < 2}
-        groups = [
-            {"params": [p for p in parameters if id(p) not in free]},
-            {"params": [p for p in parameters if id(p) in free], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            groups,
-            lr=self.plan.learning_rate,
-            weight_decay=self.plan.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
+        return Adam(
+            [
+                ([p for p in parameters if id(p) not in free], self.plan.weight_decay),
+                ([p for p in parameters if id(p) in free], 0.0),
+            ]
         )
 
     def run(self):
@@ -268,7 +265,7 @@ class _Fit:
                 loss = self.module.loss(batch, generator, phase).mean()
             if not self._finite(loss, phase, epoch):
                 continue
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(
                 self.parameters[phase], self.plan.clip_norm
@@ -276,9 +273,7 @@ class _Fit:
             if not self._finite(norm, phase, epoch):
                 continue
             self.bad_steps[phase], self.last_finite = 0, loss.detach()
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
+            optimiser.step(rate)
             if self.average is not None:
                 self._move_average()
             self._record(loss, phase, len(rows))
