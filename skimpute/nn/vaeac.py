@@ -137,16 +137,17 @@ class VAEAC(VAEACNetworks):
         chance = {"generator": generator, "device": batch.values.device}
         noise = torch.randn(*of_rows, self.latent_dim, **chance)
         uniforms = torch.rand(*of_rows, self.layout.n_columns, **chance)
-        weights = self.log_weights(batch, noise, uniforms=uniforms, fitted=True)
+        state = self.encode(batch, fitted=True)
+        weights = self.log_weights(batch, noise, uniforms=uniforms, state=state)
         nats = math.log(len(weights)) - torch.logsumexp(weights, 0)
         nats = nats / self.layout.n_columns
         if self.validation_score == "log_prob":
             return nats
-        rows = self.predictive(self.encode(batch, fitted=True), noise)
+        rows = self.predictive(state, noise)
         scores = crps(rows, batch.values, uniforms)
         return torch.where(batch.target, scores, 0.0).mean(-1) + NATS_OF_CRPS * nats
 
-    def log_weights(self, batch, noise, estimator="is", *, uniforms=None, fitted=False):
+    def log_weights(self, batch, noise, estimator="is", *, uniforms=None, state=None):
         """Log importance weights of the target cells given the context.
 
         Their log mean exp estimates log p(target | context): IWAE (eq. 18) with draws
@@ -163,15 +164,15 @@ class VAEAC(VAEACNetworks):
         uniforms : Tensor of shape (n_draws, n_rows, n_columns), default=None
             In (0, 1), for the normal scores of values that many rows share; None is
             the middle, which is exact where there are none.
-        fitted : bool, default=False
-            As in :meth:`encode`.
+        state : State, default=None
+            From :meth:`encode`; None asks for it.
 
         Returns
         -------
         log_weights : Tensor of shape (n_draws, n_rows)
             Nats, standardised units.
         """
-        state = self.encode(batch, fitted)
+        state = self.encode(batch) if state is None else state
         noise = self._to_members(noise)
         prior = state.mean.unsqueeze(1), state.std.unsqueeze(1)
         if self.proposal is None or estimator == "mc":
