@@ -12,12 +12,12 @@ from skimpute.core.checks import Integral, Interval, Real, StrOptions
 from skimpute.masks import Thinned, training_mask
 from skimpute.vaeac_densities import VAEACDensities
 from skimpute.vaeac_in_turn import draw_in_turn
-from skimpute.vaeac_parameters import build_module, schedule_of
+from skimpute.vaeac_parameters import build_module, count_bins, schedule_of
 from skimpute.vaeac_sweeps import (
     describe_in_sweeps,
     draw_in_sweeps,
     sweeps_of,
-    with_company,
+    to_sweep,
 )
 
 _SLACK = 1e-4  # of the range of a bounded likelihood, by rounding
@@ -137,10 +137,12 @@ class VAEACImputer(VAEACDensities):
     n_sweeps : int or "auto", default="auto"
         How often the hidden cells of each draw are drawn anew, half of a row given the
         other half and then that, as in a Gibbs sampler: slower, and cells of a draw fit
-        each other better where one all but follows from the rest. "auto" is 2 if that
-        lowers the energy score of held-out rows by a standard error, else 0; and 0
-        where time ran out, on a grid, and of variants without draws. Densities are
-        those of the first draw. Not in the paper.
+        each other better where one all but follows from the rest. ``transform`` then
+        averages over 30 draws or more. "auto" is 2 if that lowers the energy score of
+        20 or more held-out rows by a standard error, and there was time to try; else
+        0, and on a grid, of "nn" and "um", with ``sigma="fixed"`` and with
+        ``likelihood="bernoulli"``. Densities are those of the first draw. Not in the
+        paper.
     statistic : {"mean", "median"}, default="mean"
         What ``transform`` takes of the predictive distribution of a number.
     max_epochs : int or None, default=None
@@ -378,19 +380,19 @@ class VAEACImputer(VAEACDensities):
         if self.module_.in_turn:
             return draw_in_turn(self, table, keys, n_imputations)
         drawn = super()._draw_rows(table, keys, n_imputations)
-        several = with_company(self, table)
-        if self.n_sweeps_ and several.any():
+        several = to_sweep(self, table)
+        if several.any():
             rows = table[several], keys[several]
             drawn[:, several] = draw_in_sweeps(self, *rows, n_imputations)
         return drawn
 
     def _describe(self, values, describe, axes=None):
         found = super()._describe(values, describe, axes)
-        table = self._standardise(values)
-        several = with_company(self, table)
-        if self.n_sweeps_ and several.any():
-            rows = table[several], noise.content_keys(values[several])
-            swept = describe_in_sweeps(self, *rows, describe, axes)
+        several = to_sweep(self, values)
+        if several.any():
+            rows = values[several]
+            given = self._standardise(rows), noise.content_keys(rows)
+            swept = describe_in_sweeps(self, *given, describe, axes)
             for part, new, axis in zip(found, swept, axes or [0], strict=True):
                 part.swapaxes(0, axis)[several] = new.swapaxes(0, axis)
         return found
@@ -419,6 +421,8 @@ class VAEACImputer(VAEACDensities):
 
     def _fit_table(self, values, seed):
         self.n_sweeps_ = 0
+        n_categories = np.concatenate([e.n_categories for e in self._encoders])
+        self._n_bins = count_bins(self, n_categories, self._standardise(values))
         super()._fit_table(values, seed)
         self._atoms = None
         if self.module_.binned:
@@ -440,5 +444,5 @@ class VAEACImputer(VAEACDensities):
             values[..., numbers] = part
         return values
 
-    def _build_module_for(self, rows, n_categories):
-        return build_module(self, n_categories, rows)
+    def _build_module(self, n_categories):
+        return build_module(self, n_categories, *self._n_bins)

@@ -24,10 +24,10 @@ def _chance(imputer, keys, draws, width, first_dim=0):
     return bridge.to_tensor(chance, imputer.device_).flatten(0, 1)
 
 
-def in_pieces(function, n_draws):
+def in_pieces(function, n_draws, at_once=_DRAWS_AT_ONCE):
     """Join what ``function((start, stop))`` returns for some draws at a time."""
-    starts = range(0, n_draws, _DRAWS_AT_ONCE)
-    pieces = ((start, min(start + _DRAWS_AT_ONCE, n_draws)) for start in starts)
+    starts = range(0, n_draws, at_once)
+    pieces = ((start, min(start + at_once, n_draws)) for start in starts)
     return np.concatenate([function(piece) for piece in pieces])
 
 

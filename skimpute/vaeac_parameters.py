@@ -13,7 +13,7 @@ _WIDEST_BACKBONE = 150
 _BINS_OF_A_ROW, _FEWEST_BINS, _MOST_BINS = 1500, 8, 32  # of n_bins="auto"
 
 
-def build_module(p, n_categories, rows):
+def build_module(p, n_categories, n_bins, most_bins):
     """Networks of an imputer's parameters, for columns of these kinds.
 
     Parameters
@@ -21,8 +21,8 @@ def build_module(p, n_categories, rows):
     p : VAEACImputer
     n_categories : ndarray of shape (n_columns,), int
         0 for a number.
-    rows : Tensor of shape (n_rows, n_columns)
-        Standardised table, NaN where there is a gap.
+    n_bins, most_bins : int
+        From :func:`count_bins`.
 
     Returns
     -------
@@ -43,7 +43,6 @@ def build_module(p, n_categories, rows):
     kl_warmup = p.kl_warmup
     if kl_warmup == "auto":  # with the backbone the code is in use from the start
         kl_warmup = 0.0 if backbone else 0.5
-    n_bins, most_bins = _count_bins(p, n_categories, rows)
     module = VAEAC(
         n_categories,
         p.latent_dim,
@@ -69,6 +68,7 @@ def build_module(p, n_categories, rows):
         validation_score=validation_score_of(p),
     )
     module.in_turn = p.variant == "um"
+    module.n_categories, module.asked_bins = n_categories, _most_bins(p, n_categories)
     return module
 
 
@@ -103,21 +103,36 @@ def schedule_of(p):
     return "averaged" if p.grid_shape is None else "cosine"
 
 
-def _count_bins(p, n_categories, rows):
+def count_bins(p, n_categories, table):
     """Bins that the networks have, and how many to look for.
 
     None that would be empty in every column; but networks that go on from a fit to the
     next one keep their size.
+
+    Parameters
+    ----------
+    p, n_categories
+        As in :func:`build_module`.
+    table : ndarray of shape (n_rows, n_columns)
+        Standardised rows, NaN where there is a gap.
+
+    Returns
+    -------
+    n_bins, most_bins : int
     """
     most = _most_bins(p, n_categories)
-    numbers = rows[:, np.flatnonzero(n_categories == 0)]
-    if p.warm_start:
-        before = getattr(getattr(p, "module_", None), "bins", None)
-        most = most if before is None else before.n_bins
-    elif numbers.numel() and p.grid_shape is None:
-        known = ~torch.isnan(numbers)
-        return bins_in_use(torch.where(known, numbers, 0.0), known, most), most
-    return most, most
+    numbers = torch.as_tensor(table[:, n_categories == 0], dtype=torch.float32)
+    if not numbers.numel() or not (likelihood_of(p) == "binned" or embedding_of(p)):
+        return most, most
+    known = ~torch.isnan(numbers)
+    in_use = bins_in_use(torch.where(known, numbers, 0.0), known, most)
+    before = getattr(p, "module_", None) if p.warm_start else None
+    if before is None or before.bins is None or before.asked_bins != most:
+        return in_use, most
+    if not np.array_equal(before.n_categories, n_categories):
+        return in_use, most
+    kept = before.bins.n_bins
+    return kept, most if in_use <= kept else kept
 
 
 def _most_bins(p, n_categories):

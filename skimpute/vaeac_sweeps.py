@@ -11,10 +11,12 @@ from skimpute.nn.rowscore import energy
 from skimpute.nn.sweeps import sweep
 from skimpute.vaeac_in_turn import in_pieces
 
-_ROWS_AT_ONCE = 64  # each with its draws
+_ROWS_AT_ONCE, _DRAWS_AT_ONCE = 64, 64
+_CELLS_AT_ONCE = 2**24  # of the covariance matrices of all draws of some rows
+_FEWEST_CHAINS = 30  # that a point is averaged over: the rest is of the row alone
 # Of n_sweeps="auto": how many, and by how many standard errors they must pay.
 SWEEPS, _CERTAIN = 2, 1.0
-_HELD_OUT_CELLS, _FEWEST_ROWS, _MOST_ROWS, _MOST_MASKS = 5000, 20, 512, 8
+_HELD_OUT_SLOTS, _FEWEST_ROWS, _MOST_ROWS, _MOST_MASKS = 5000, 20, 512, 8
 _HELD_OUT_DRAWS = 20
 
 
@@ -36,16 +38,18 @@ def draw_in_sweeps(imputer, table, keys, n_imputations):
     -------
     drawn : ndarray of shape (n_imputations, n_samples, width)
     """
+    module = imputer.module_
+    at_once = max(_DRAWS_AT_ONCE // module.n_members, 1) * module.n_members
 
     def piece(draws):
         def draw(rows, row_keys):
             drawn, _ = _after_sweeps(imputer, rows, row_keys, draws)
             return (bridge.to_numpy(drawn),)
 
-        blocks = {"axes": [1], "block_rows": _ROWS_AT_ONCE}
+        blocks = {"axes": [1], "block_rows": _rows_at_once(module, at_once)}
         return imputer._in_blocks(draw, table, keys, **blocks)[0]
 
-    return in_pieces(piece, n_imputations)
+    return in_pieces(piece, n_imputations, at_once)
 
 
 def describe_in_sweeps(imputer, table, keys, describe, axes):
@@ -56,7 +60,8 @@ def describe_in_sweeps(imputer, table, keys, describe, axes):
     imputer, table, keys
         As in :func:`draw_in_sweeps`.
     describe : callable
-        From a `RowDistribution`, a mixture over ``n_imputations`` draws, to tensors.
+        From a `RowDistribution`, a mixture over ``n_imputations`` draws or more, to
+        tensors.
     axes : sequence of int or None
         Axis of the rows in each of them; the first if it is None.
 
@@ -64,116 +69,164 @@ def describe_in_sweeps(imputer, table, keys, describe, axes):
     -------
     found : list of ndarray
     """
+    # Pairs of draws whose noise is each other's mirror image, of one network: what is
+    # linear in the noise then leaves their mean alone.
+    n_members = imputer.module_.n_members
+    n_pairs = -(-max(imputer.n_imputations, _FEWEST_CHAINS) // (2 * n_members))
+    n_draws = 2 * n_pairs * n_members
 
     def of_block(rows, row_keys):
-        draws = 0, imputer.n_imputations
-        _, outputs = _after_sweeps(imputer, rows, row_keys, draws)
+        draws = 0, n_draws
+        _, outputs = _after_sweeps(imputer, rows, row_keys, draws, mirrored=True)
         found = describe(imputer.module_.distribution(outputs))
         return tuple(bridge.to_numpy(part) for part in found)
 
-    blocks = {"axes": axes, "block_rows": _ROWS_AT_ONCE}
+    block_rows = _rows_at_once(imputer.module_, n_draws)
+    blocks = {"axes": axes, "block_rows": block_rows}
     return imputer._in_blocks(of_block, table, keys, **blocks)
 
 
-def with_company(imputer, table):
-    """Which rows have several hidden cells: one alone is drawn as before."""
-    return (np.isnan(table) & ~imputer._unseen).sum(axis=1) > 1
+def to_sweep(imputer, table):
+    """Which rows of X have several gaps: one alone is drawn as before."""
+    n_columns = len(imputer._encoder.n_categories)
+    gaps = np.isnan(table[:, :n_columns]) & ~imputer._unseen[:n_columns]
+    return (gaps.sum(axis=1) > 1) & (imputer.n_sweeps_ > 0)
 
 
-def _after_sweeps(imputer, rows, keys, draws):
+def _rows_at_once(module, n_draws):
+    """Rows whose draws fit into memory together, but four for the sake of rounding."""
+    of_a_row = n_draws * module.n_members * module.layout.n_slots**2
+    return int(np.clip(_CELLS_AT_ONCE // of_a_row, 4, _ROWS_AT_ONCE))
+
+
+def _after_sweeps(imputer, rows, keys, draws, mirrored=False):
     batch = imputer._batch(rows)
     unseen = bridge.to_tensor(imputer._unseen, imputer.device_, torch.bool)
     hidden = ~batch.context & ~unseen
-    chance = _Chance(keys, draws, batch.values.device)
+    chance = _Chance(keys, draws, batch.values.device, mirrored)
     return _walk(imputer.module_, batch, hidden, chance, imputer.n_sweeps_)
 
 
 class _Chance:
-    """Numbers of the rows' streams, each of them once."""
+    """Numbers of the rows' streams, each of them once.
 
-    def __init__(self, keys, draws, device):
+    If they are mirrored, those of the second half of the draws are minus (of uniform
+    ones, one minus) those of the first.
+    """
+
+    def __init__(self, keys, draws, device, mirrored=False):
         self.keys, self.draws, self.device = keys, draws, device
-        self.next = 0
+        self.mirrored, self.next = mirrored, 0
 
     def __call__(self, kind, n_dims, draws=None):
         start, stop = self.draws if draws is None else draws
-        numbers = kind(self.keys, stop - start, n_dims, self.next, first_draw=start)
+        both = self.mirrored and draws is None
+        n_draws = (stop - start) // 2 if both else stop - start
+        numbers = kind(self.keys, n_draws, n_dims, self.next, first_draw=start)
+        if both:
+            mirror = -numbers if kind is noise.normals else 1 - numbers
+            numbers = np.concatenate([numbers, mirror])
         self.next += n_dims
         return bridge.to_tensor(numbers, self.device)
 
 
 def _walk(module, batch, hidden, chance, n_sweeps):
-    """Draws (n_draws, n_rows, width) after some sweeps, and the last one's outputs."""
+    """Draws (n_draws, n_rows, width) after some sweeps, and outputs of each cell."""
     d_latent, width = module.latent_dim, batch.values.shape[1]
-    numbers = chance(noise.normals, d_latent), chance(noise.uniforms, width)
-    drawn, outputs = module.draws(module.encode(batch), *numbers), None
+    latent, cells = chance(noise.normals, d_latent), chance(noise.uniforms, width)
+    state = module.encode(batch)
+    outputs = module.outputs(state, latent)
+    drawn = module.distribution(outputs).draw(module.tie(state, cells))
     for _ in range(n_sweeps):
         (order,) = chance(noise.uniforms, width, draws=(0, 1))  # of all draws
         latent = [chance(noise.normals, d_latent) for _ in range(2)]
         cells = [chance(noise.uniforms, width) for _ in range(2)]
-        drawn, outputs = sweep(module, batch, hidden, drawn, order, latent, cells)
+        drawn, anew = sweep(module, batch, hidden, drawn, order, latent, cells)
+        outputs = torch.where(hidden[:, module.column_of_output], anew, outputs)
     return drawn, outputs
 
 
-def sweeps_of(p, module, source, plan, history):
-    """Sweeps of a draw of an imputer with parameters p, now that it is trained."""
-    if p.n_sweeps != "auto":
-        return p.n_sweeps
-    varied = p.variant in ("vaeac", "gsnn") and p.sigma == "learned"
-    plain = p.grid_shape is None and p.likelihood != "bernoulli" and varied
-    in_time = plan.max_seconds is None or history[-1]["seconds"] < plan.max_seconds
-    return count_sweeps(module, source, plan) if plain and in_time else 0
-
-
-def count_sweeps(module, source, plan):
-    """Sweeps that pay on held-out rows: `SWEEPS` or none.
+def sweeps_of(imputer, module, source, plan, history):
+    """Sweeps of an imputer's draws, now that its module is trained.
 
     Parameters
     ----------
+    imputer : VAEACImputer
     module : VAEAC
-        A trained one.
+        The trained one.
     source : TableSource
         What it was trained on.
     plan : Plan
         How; the same rows are held out.
+    history : list of dict
+        What training tells, the last epoch's seconds among it.
 
     Returns
     -------
     n_sweeps : int
-        `SWEEPS` if they lower the energy score of draws, whose cells are scored
-        together, by a standard error of its mean over rows, else 0.
+        What the imputer asks for; "auto" is `SWEEPS` where they pay, if there was time.
+    """
+    if imputer.n_sweeps != "auto":
+        return imputer.n_sweeps
+    varied = imputer.variant in ("vaeac", "gsnn") and imputer.sigma == "learned"
+    plain = imputer.grid_shape is None and imputer.likelihood != "bernoulli"
+    in_time = plan.max_seconds is None or history[-1]["seconds"] < plan.max_seconds
+    if not (varied and plain and in_time):
+        return 0
+    n_features = len(imputer._encoder.n_categories)
+    return SWEEPS if _they_pay(module, source, plan, n_features) else 0
+
+
+def _they_pay(module, source, plan, n_features):
+    """Say whether sweeps lower the energy score of draws of held-out rows.
+
+    Cells of a row are scored together; by the standard error of the mean over rows.
     """
     _, held_out = source.split(plan.validation_fraction, plan.seed)
-    if not len(held_out):
-        return 0
-    rng = np.random.default_rng([plan.seed, 6])
-    rows = np.concatenate([rng.permutation(held_out) for _ in range(_MOST_MASKS)])
-    batch = _with_usual_gaps(source, rows, plan.seed)
+    if len(held_out) < _FEWEST_ROWS:
+        return False
+    batch = _with_usual_gaps(source, held_out, plan.seed, n_features)
     hidden = ~batch.context & source.observed.any(0)
-    several = hidden.sum(1) > 1  # one alone is drawn as before
-    most = min(_HELD_OUT_CELLS // hidden.shape[1], _MOST_ROWS)
+    several = hidden[:, :n_features].sum(1) > 1  # one alone is drawn as before
+    of_a_row = module.n_members * module.layout.n_slots
+    most = min(_HELD_OUT_SLOTS // of_a_row, _MOST_ROWS)
     index = torch.where(several & batch.target.any(1))[0][:most]
-    if len(index) < _FEWEST_ROWS:
-        return 0
-    batch, hidden = batch[index], hidden[index]
-    keys = noise.mixed(np.arange(len(index)))
-    gain = _scores(module, batch, hidden, keys, 0)
-    gain -= _scores(module, batch, hidden, keys, SWEEPS)
-    pays = gain.mean() > _CERTAIN * gain.std(ddof=1) / len(gain) ** 0.5
-    return SWEEPS if pays else 0
+    rows, row = np.unique(bridge.to_numpy(batch.rows[index], int), return_inverse=True)
+    if len(rows) < _FEWEST_ROWS:
+        return False
+    gains = _gains(module, batch[index], hidden[index])
+    gains = np.bincount(row, gains) / np.bincount(row)  # one of each row
+    return gains.mean() > _CERTAIN * gains.std(ddof=1) / len(gains) ** 0.5
 
 
-def _with_usual_gaps(source, rows, seed):
-    """Rows with gaps as others have them, where it is usual that there are some."""
+def _with_usual_gaps(source, rows, seed, n_features):
+    """Rows, several times, with gaps as others have them, where there are some.
+
+    The target of rows that are filled is never known.
+    """
+    rng = np.random.default_rng([seed, 6])
+    rows = np.concatenate([rng.permutation(rows) for _ in range(_MOST_MASKS)])
     source = copy.copy(source)
     source.mask = training_mask("resample").fit(source.observed)
     generator = bridge.generator(source.device, seed, 6)
-    return source.batch(torch.as_tensor(rows).to(source.device), generator)
+    batch = source.batch(torch.as_tensor(rows).to(source.device), generator)
+    batch.context[:, n_features:] = False
+    batch.target[:, n_features:] = False
+    return batch
 
 
-def _scores(module, batch, hidden, keys, n_sweeps):
-    chance = _Chance(keys, (0, _HELD_OUT_DRAWS), batch.values.device)
-    with torch.no_grad():
-        drawn, _ = _walk(module, batch, hidden, chance, n_sweeps)
-        scores = energy(module.layout, drawn, batch.values, batch.target)
-    return bridge.to_numpy(scores)
+def _gains(module, batch, hidden):
+    """What sweeps take from the energy score of each row."""
+    step = _rows_at_once(module, _HELD_OUT_DRAWS)
+    gains = []
+    for start in range(0, len(batch), step):
+        rows, away = batch[start : start + step], hidden[start : start + step]
+        keys = noise.mixed(np.arange(start, start + len(rows)))
+        scores = []
+        for n_sweeps in (0, SWEEPS):
+            chance = _Chance(keys, (0, _HELD_OUT_DRAWS), rows.values.device)
+            with torch.no_grad():
+                drawn, _ = _walk(module, rows, away, chance, n_sweeps)
+            scores.append(energy(module.layout, drawn, rows.values, rows.target))
+        gains.append(bridge.to_numpy(scores[0] - scores[1]))
+    return np.concatenate(gains)

@@ -31,7 +31,7 @@ def holes():
     return MCAR(0.4).hide(make_table(150, seed=1), random_state=0)
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 3])
 def fitted(request):
     imputer = VAEACImputer(**SMALL, n_sweeps=2, n_models=request.param, max_epochs=8)
     return imputer.fit(make_table(400))
@@ -77,6 +77,27 @@ def test_the_first_draws_are_the_same_however_many_there_are(fitted, holes):
     many = fitted.sample(holes.iloc[:20], 70, random_state=0)
     for table, same in zip(few, many, strict=False):
         pd.testing.assert_frame_equal(table, same, rtol=1e-4)
+
+
+def test_draw_i_belongs_to_network_i_mod_their_number():
+    imputer = VAEACImputer(**SMALL, n_sweeps=1, n_models=3, max_epochs=1)
+    imputer.fit(sums(300))
+    holes = np.full((1, 6), np.nan)
+    before = imputer.sample(holes, 130, random_state=0)
+    imputer.module_.backbone.mean[1] += 1.0
+    moved = (imputer.sample(holes, 130, random_state=0) != before).any(axis=(1, 2))
+    np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(1, 130, 3))
+
+
+def test_columns_of_one_value_are_described_as_without_sweeps(fitted):
+    nothing = pd.DataFrame([{"kind": None, "x": np.nan, "total": np.nan, "one": None}])
+    nothing = nothing.astype({"one": float})
+    swept = fitted.predict_distribution(nothing)
+    n_sweeps, fitted.n_sweeps_ = fitted.n_sweeps_, 0
+    plain = fitted.predict_distribution(nothing)
+    fitted.n_sweeps_ = n_sweeps
+    assert swept.std["one"][0] == pytest.approx(plain.std["one"][0], rel=1e-3)
+    assert swept.std["x"][0] != plain.std["x"][0]
 
 
 def test_the_point_is_the_middle_of_draws(fitted, holes):
@@ -133,10 +154,46 @@ def test_sweeps_bring_dependence_back():
     assert off[1].std() < 0.5 * off[0].std()
 
 
-def test_there_are_no_automatic_sweeps_when_time_ran_out():
-    X = sums(300)
-    imputer = VAEACImputer(**SMALL, max_epochs=10**6, max_seconds=0.3).fit(X)
-    assert imputer.n_sweeps_ == 0
+@pytest.mark.parametrize("seconds", [0.05, 0.2])
+def test_there_are_no_automatic_sweeps_when_time_ran_out(seconds):
+    options = {**APART, "max_epochs": 10**6, "max_seconds": seconds}
+    assert VAEACImputer(**options).fit(sums(1500)).n_sweeps_ == 0
+    assert VAEACImputer(**APART, max_seconds=60).fit(sums(1500)).n_sweeps_ == 2
+
+
+def test_automatic_sweeps_do_not_count_on_the_target():
+    """Two columns that only a known target would tie together."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 4))
+    y = X[:, 0] + X[:, 1] + 0.02 * rng.normal(size=1500)
+    X[rng.random(1500) < 0.4, :2] = np.nan
+    assert VAEACImputer(**APART).fit(X, y).n_sweeps_ == 0
+
+
+def test_a_few_rows_decide_nothing():
+    assert VAEACImputer(**APART).fit(sums(100)).n_sweeps_ == 0
+
+
+@pytest.mark.parametrize("n_imputations", [1, 10])
+def test_the_point_does_not_lose_by_chance(n_imputations):
+    X = sums(400, seed=1)
+    holes = MCAR(0.3).hide(X, random_state=0)
+    gaps, error = np.isnan(holes), []
+    for n_sweeps in (0, 2):
+        options = {**APART, "n_sweeps": n_sweeps, "n_imputations": n_imputations}
+        point = VAEACImputer(**options).fit(sums(1500)).transform(holes)
+        error.append(np.sqrt(np.mean((point - X)[gaps] ** 2)))
+    assert error[1] < 1.03 * error[0]  # exact conditionals: all else is chance
+
+
+def test_images_out_of_range_are_told_of_once():
+    X = np.random.default_rng(0).random((40, 4))
+    options = {**SMALL, "grid_shape": (2, 2), "likelihood": "bernoulli"}
+    imputer = VAEACImputer(**options, max_epochs=1).fit(X)
+    X[0, :2] = 2.0, np.nan
+    with pytest.warns(UserWarning, match="outside the range of fit") as told:
+        imputer.transform(X)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(

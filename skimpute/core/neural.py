@@ -46,10 +46,6 @@ class NeuralImputer(Trained, BaseImputer):
     _validation_rows = TableSource.validation_rows
     _target_kind = "auto"  # what y holds: "numbers", "classes" (codes), or find out
 
-    def _build_module_for(self, rows, n_categories):
-        """Build the module of a standardised table; few need to look at its rows."""
-        return self._build_module(n_categories)
-
     def _build_module(self, n_categories):
         raise NotImplementedError(f"{type(self).__name__} must define _build_module.")
 
@@ -74,7 +70,7 @@ class NeuralImputer(Trained, BaseImputer):
         n_categories = np.concatenate([e.n_categories for e in self._encoders])
         previous = getattr(self, "module_", None) if self.warm_start else None
         with bridge.seeded(seed):
-            module = self._build_module_for(standardised, n_categories)
+            module = self._build_module(n_categories)
         if previous is not None and list(n_categories) == list(self._n_categories):
             take_weights(module, previous)  # with the parameters of now
         module.to(device)

@@ -218,7 +218,7 @@ class _Fit:
         share = self._passed(share)
         entry["validation_score"] = np.nan
         entry["learning_rate"] = float(rate)
-        entry["seconds"] = time.monotonic() - started
+        entry["seconds"] = np.nan  # known in the end
         if not len(self.held_out):
             entry["note"] = "no rows held out: too few for validation"
         self.history.append(entry)
@@ -228,6 +228,7 @@ class _Fit:
                 entry["validation_score"] = self._validate(share)
                 if self.module.selectable(share) and len(self.held_out):
                     self.best.offer(self.module, entry["validation_score"], epoch)
+        entry["seconds"] = time.monotonic() - started
 
     def _due(self, epoch):
         """Say whether it is time to validate: averages change ever more slowly."""

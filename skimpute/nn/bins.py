@@ -172,4 +172,5 @@ def bins_in_use(values, known, most):
     most : int
         Bins to look for.
     """
-    return int(Bins(values.shape[1], most).fit(values, known).exists.sum(1).max())
+    bins = Bins(values.shape[1], most).to(values.device)
+    return int(bins.fit(values, known).exists.sum(1).max())

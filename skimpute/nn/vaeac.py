@@ -193,6 +193,7 @@ class VAEAC(VAEACNetworks):
         slots = (~self.layout.slot_is_category).nonzero()[:, 0]
         # In [0, 1], but with a gradient that leads back from beyond.
         ties = self.ties + (self.ties.clamp(0, 1) - self.ties).detach()
+        ties = ties.view(self.n_members, -1)
         return Copula(state.start.left_over(slots), hidden[:, self.layout.real], ties)
 
     # -- imputation

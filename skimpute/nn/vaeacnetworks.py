@@ -164,7 +164,8 @@ class VAEACNetworks(nn.Module):
             shared = SHARED_BESIDE_COPULA if self.dependent else SHARED
             self.backbone = GaussianBackbone(*sizes, shared=shared)
         if self.dependent:
-            self.ties = nn.Parameter(torch.ones(n_members, self.layout.n_real))
+            # Flat, as scales are: weights that decay have two axes.
+            self.ties = nn.Parameter(torch.ones(n_members * self.layout.n_real))
         build = self._of_rows(width, depth)
         if grid_shape is not None:
             build = self._of_images(Ladder(grid_shape, n_channels, depth))
