@@ -138,7 +138,7 @@ class VAEACImputer(VAEACDensities):
         How often the hidden cells of each draw are drawn anew, half of a row given the
         other half and then that, as in a Gibbs sampler: slower, and cells of a draw fit
         each other better where one all but follows from the rest. ``transform`` then
-        averages over 30 draws or more. "auto" is 2 if that lowers the energy score of
+        averages over 10 draws or more. "auto" is 2 if that lowers the energy score of
         20 or more held-out rows by a standard error, and there was time to try; else
         0, and on a grid, of "nn" and "um", with ``sigma="fixed"`` and with
         ``likelihood="bernoulli"``. Densities are those of the first draw. Not in the

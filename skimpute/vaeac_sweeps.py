@@ -13,7 +13,7 @@ from skimpute.vaeac_in_turn import in_pieces
 
 _ROWS_AT_ONCE, _DRAWS_AT_ONCE = 64, 64
 _CELLS_AT_ONCE = 2**24  # of the covariance matrices of all draws of some rows
-_FEWEST_CHAINS = 30  # that a point is averaged over: the rest is of the row alone
+_FEWEST_CHAINS = 10  # that a point is averaged over, in pairs
 # Of n_sweeps="auto": how many, and by how many standard errors they must pay.
 SWEEPS, _CERTAIN = 2, 1.0
 _HELD_OUT_SLOTS, _FEWEST_ROWS, _MOST_ROWS, _MOST_MASKS = 5000, 20, 512, 8
