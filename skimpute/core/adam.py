@@ -1,8 +1,8 @@
 """Adam with decoupled decay of weights [1]_, by torch's own fused kernel.
 
 ``torch.optim`` imports ``torch._dynamo`` when its first optimiser is made: 1.3 to 3 CPU
-seconds (torch 2.13), in every process that fits anything, for a compiler that nothing
-here uses. That is more than a small table takes.
+seconds (torch 2.13, measured), in every process that fits anything, for a compiler that
+nothing here uses.
 
 References
 ----------
